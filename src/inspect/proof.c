@@ -45,10 +45,12 @@ static uint64_t handled(pid_t pid) {
     return mproc__os_signals(status, "SigCgt") & ~NEVER_COUNT;
 }
 
-/* A child that was forked has its parent's handler of SIGALRM, but no alarm that will come. */
+/* A child that was forked has its parent's handler of SIGALRM, but no alarm that will come. One
+ * that was started otherwise has no handlers but its own. */
 static bool handles(const struct mproc__picture *p, const struct mproc__seen_member *m) {
     uint64_t signals = m->lives ? handled(m->pid) : 0;
-    int parent = signals == BIT(SIGALRM) ? mproc__picture_member(p, m->parent) : -1;
+    bool forked = m->method != MPROC_SPAWN && m->method != MPROC_FORKSERVER;
+    int parent = forked && signals == BIT(SIGALRM) ? mproc__picture_member(p, m->parent) : -1;
     return parent >= 0 ? (handled(p->members[parent].pid) & BIT(SIGALRM)) == 0 : signals != 0;
 }
 

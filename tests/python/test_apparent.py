@@ -66,6 +66,29 @@ def have_a_handler() -> None:
     event.wait()
 
 
+def wait_for_an_alarm() -> None:
+    event = mproc.Event()
+    signal.signal(signal.SIGALRM, lambda *_: event.set())
+    event.wait()
+
+
+def have_alarms_in_both(method: str) -> None:
+    """A child that was not forked has its handler from nobody."""
+    signal.signal(signal.SIGALRM, lambda *_: None)
+    child = mproc.get_context(method).Process(target=wait_for_an_alarm, daemon=True)
+    child.start()
+    ready()
+    child.join()
+
+
+def spawn_one_with_an_alarm() -> None:
+    have_alarms_in_both("spawn")
+
+
+def have_one_forked_elsewhere_with_an_alarm() -> None:
+    have_alarms_in_both("forkserver")
+
+
 def have_a_handler_elsewhere() -> None:
     """Another process that waits, too, sets it by a handler."""
     asked, other = mproc.Event(), mproc.Event()
@@ -124,9 +147,13 @@ def hold_and_die_slowly() -> None:
     event.wait()
 
 
+IN_A_CHILD = r"event .*, which a signal's handler in \S+-1 \(pid \d+\) may do"
+
 APPARENT: list[tuple[Callable[[], None], str]] = [
     (have_a_handler, r"waits until the event .*, which a signal's handler in main \(pid \d+\) may"),
-    (have_a_handler_elsewhere, r"event .*, which a signal's handler in \S+-1 \(pid \d+\) may do"),
+    (spawn_one_with_an_alarm, IN_A_CHILD),
+    (have_one_forked_elsewhere_with_an_alarm, IN_A_CHILD),
+    (have_a_handler_elsewhere, IN_A_CHILD),
     (notify_one_that_is_stopped, r"STOPPED: "),
     (set_and_clear, r"STOPPED: "),
     (come_to_one_that_is_stopped, r"STOPPED: "),
