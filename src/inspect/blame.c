@@ -396,6 +396,15 @@ static void say_pool(FILE *out, const struct mproc__picture *p, const struct mpr
     fprintf(out, "waits for a %s of %s", tasks ? "task" : "result", what);
 }
 
+static void say_handler(FILE *out, const struct mproc__picture *p, const struct mproc__seen_wait *w,
+                        const char *what) {
+    char name[MPROC__SAY];
+    if (w->handler >= 0) {
+        fprintf(out, ", which a signal's handler in %s may %s",
+                mproc__say_member(p, w->handler, name), what);
+    }
+}
+
 static void say_object_wait(FILE *out, const struct mproc__outside *arena,
                             const struct mproc__picture *p, const struct mproc__seen_wait *w) {
     char what[MPROC__SAY], name[MPROC__SAY];
@@ -407,11 +416,11 @@ static void say_object_wait(FILE *out, const struct mproc__outside *arena,
         fprintf(out, "its event loop waits for %s, among other things", what);
         return;
     }
-    if (kind == MPROC__KIND_LOCK || kind == MPROC__KIND_RLOCK) {
+    if (is_for_lock(p, w)) {
         fprintf(out, "waits for %s, which %s holds", what,
-                owner == w->member && (uint32_t)f->thread == w->thread
-                    ? "it already"
-                    : mproc__say_thread(p, owner, (uint32_t)f->thread, name));
+                is_own(p, w) ? "it already"
+                             : mproc__say_thread(p, owner, (uint32_t)f->thread, name));
+        say_handler(out, p, w, "give back");
         return;
     }
     if (kind == MPROC__KIND_QUEUE && p->objects[w->object].within >= 0) {
@@ -422,10 +431,7 @@ static void say_object_wait(FILE *out, const struct mproc__outside *arena,
         say_noun(out, kind, what, f, w->role == MPROC__AWAITS_ROOM);
     }
     say_others(out, p, w);
-    if (w->handler >= 0) {
-        fprintf(out, ", which a signal's handler in %s may do",
-                mproc__say_member(p, w->handler, name));
-    }
+    say_handler(out, p, w, "do");
 }
 
 void mproc__say_wait(FILE *out, const struct mproc__outside *arena, const struct mproc__picture *p,

@@ -66,6 +66,14 @@ def have_a_handler() -> None:
     event.wait()
 
 
+def hold_a_lock_that_a_handler_gives_back() -> None:
+    lock = mproc.Lock()
+    signal.signal(signal.SIGTERM, lambda *_: lock.release())
+    lock.acquire()
+    ready()
+    lock.acquire()
+
+
 def wait_for_an_alarm() -> None:
     event = mproc.Event()
     signal.signal(signal.SIGALRM, lambda *_: event.set())
@@ -151,6 +159,10 @@ IN_A_CHILD = r"event .*, which a signal's handler in \S+-1 \(pid \d+\) may do"
 
 APPARENT: list[tuple[Callable[[], None], str]] = [
     (have_a_handler, r"waits until the event .*, which a signal's handler in main \(pid \d+\) may"),
+    (
+        hold_a_lock_that_a_handler_gives_back,
+        r"the lock .*, which it already holds, which a signal's handler in main .* may give",
+    ),
     (spawn_one_with_an_alarm, IN_A_CHILD),
     (have_one_forked_elsewhere_with_an_alarm, IN_A_CHILD),
     (have_a_handler_elsewhere, IN_A_CHILD),
