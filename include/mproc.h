@@ -3075,7 +3075,7 @@ typedef struct mproc_inspect_object_seen {
     /* Messages that were reported done; of a task queue the workers that have a task. */
     uint64_t done;
     /* Of a task queue: tasks that have failed, by an error of their own or by the end of their
-     * worker; each try counts. */
+     * worker; each try counts. Of a pool on an engine 0: the pools of its nodes count. */
     uint64_t failed;
     /* A queue that takes no messages any more. */
     int closed;
