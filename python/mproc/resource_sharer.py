@@ -68,9 +68,9 @@ class _Offer:
                 return receive(sock)
         except ConnectionError as error:
             _wait_for_end(self._owner)
-            if isinstance(error, BrokenPipeError):
-                raise self._lost() from None
-            raise
+            if isinstance(error, ConnectionRefusedError):
+                raise
+            raise self._lost() from None  # broken pipe, reset: whichever the end is noticed by
 
     def _receive_fd(self, sock: socket.socket, more: bytes = b"") -> int:
         import socket

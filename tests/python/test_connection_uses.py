@@ -693,15 +693,23 @@ print(end._end(), end.recv(), end.recv())
     resource_sharer.stop()
 
 
-@pytest.mark.parametrize("last_words", [b"", b"\1"])
-def test_an_end_whose_sender_dies_while_it_is_fetched(ends, monkeypatch, last_words):
-    """Without its sender's hold at that moment the memory might be another's."""
+@pytest.mark.parametrize(
+    ("last_words", "unread"), [(b"", False), (b"\1", False), (b"\1", True)]
+)
+def test_an_end_whose_sender_dies_while_it_is_fetched(ends, monkeypatch, last_words, unread):
+    """Without its sender's hold at that moment the memory might be another's.
+
+    What the sender has not read resets the connection when it ends.
+    """
 
     def hand_out_and_die(self, sock):
         reduction.sendfds(sock, [self._connection._end()[0]])
         sock.sendall(last_words)
-        sock.shutdown(socket.SHUT_WR)
+        if not unread:
+            sock.shutdown(socket.SHUT_WR)
         assert sock.recv(1) == b"\1"
+        if unread:
+            assert sock.recv(1, socket.MSG_PEEK) == b"\1"
 
     monkeypatch.setattr(resource_sharer._End, "hand_out", hand_out_and_die)
     before = numbers()
