@@ -693,9 +693,7 @@ print(end._end(), end.recv(), end.recv())
     resource_sharer.stop()
 
 
-@pytest.mark.parametrize(
-    ("last_words", "unread"), [(b"", False), (b"\1", False), (b"\1", True)]
-)
+@pytest.mark.parametrize(("last_words", "unread"), [(b"", False), (b"\1", False), (b"\1", True)])
 def test_an_end_whose_sender_dies_while_it_is_fetched(ends, monkeypatch, last_words, unread):
     """Without its sender's hold at that moment the memory might be another's.
 
