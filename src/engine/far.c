@@ -338,7 +338,7 @@ static void dispatch(struct mproc__far_pools *pools, struct mproc__far *far, uns
         return;
     }
     int r = send_task(pools, far, number, head, message->size);
-    if (r != 0 && node != 0) {
+    if (r != 0 && r != -ENOMEM && node != 0) {
         mproc__far_lose(pools, node); /* with this seat; its transport knows before its silence */
     } else if (r != 0) {
         const struct mproc__wire_reply failed = {.code = r, .item = far->seats[number].first};

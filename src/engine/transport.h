@@ -27,8 +27,8 @@ struct mproc__transport {
     /* Joins the others. A negative code, and `why` in words: it cannot. */
     int (*open)(struct mproc__transport_place *out, char *why, size_t size);
     /* Sends one message; the pieces are lent until it returns. It does not wait for the receiver.
-     * Messages between two ranks arrive whole, once, in order. A negative code: that rank is
-     * lost. */
+     * Messages between two ranks arrive whole, once, in order. -ENOMEM: nothing was sent, for want
+     * of memory. Another negative code: that rank is lost. */
     int (*send)(unsigned to, const struct iovec *pieces, int n);
     /* 1: a message has come, `*bytes` are the caller's, to be given to free(). 0: none has. It does
      * not wait. A negative code: nothing will come any more. */

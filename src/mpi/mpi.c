@@ -148,13 +148,13 @@ static int send_mpi(unsigned to, const struct iovec *pieces, int n) {
     for (int i = 0; i < n; i++) {
         total += pieces[i].iov_len;
     }
-    (void)look_after_outs(); /* of other ranks' sends receive_mpi() says that they failed */
+    (void)look_after_outs(); /* that a send to another rank has failed says nothing of this one */
     int r;
     do {
         size_t some = total - sent < PIECE ? total - sent : PIECE;
         char *bytes = malloc(some != 0 ? some : 1);
-        if (bytes == NULL) {
-            return -ENOMEM;
+        if (bytes == NULL) { /* of half a message the receiver could make nothing */
+            return sent == 0 ? -ENOMEM : -EIO;
         }
         gather(pieces, n, sent, bytes, some);
         sent += some;

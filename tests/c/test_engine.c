@@ -122,6 +122,11 @@ static int twice(const void *in, size_t size, mproc_result *result) {
 /* In memory that all machines have from the first one. */
 static uint32_t *met;
 
+static void begin_meeting(void) {
+    met = mmap(NULL, sizeof *met, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CHECK(met != MAP_FAILED);
+}
+
 /* Waits until as many tasks are there as it was given. */
 static int meet(const void *in, size_t size, mproc_result *result) {
     long long pid = getpid(), all;
@@ -210,8 +215,7 @@ TEST_BARE(engine_runs_tasks_on_all_nodes) {
 /* Each of them has a task at the same time. */
 TEST_BARE(engine_spreads_its_workers) {
     enum { N = 4 };
-    met = mmap(NULL, sizeof *met, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    CHECK(met != MAP_FAILED);
+    begin_meeting();
     mproc_engine *engine = engine_of(2);
     mproc_pool *pool = pool_on(engine, N);
     mproc_task *tasks[N];
@@ -725,6 +729,30 @@ TEST_BARE(engine_loses_a_node_that_it_is_sending_to) {
     CHECK_EQ(number(submit_number(pool, twice, 9)), 18);
     finish(pool);
     (void)status_of(1);
+    end_engine(engine);
+}
+
+/* A task for which there was no memory fails alone: its node goes on. */
+TEST_BARE(engine_without_memory_for_a_task_loses_no_node) {
+    enum { STAY = 2 * OUT - 1 }; /* the next one is for node 1 */
+    static char large[100000];
+    begin_meeting();
+    CHECK_OK(setenv("MPROC_TEST_MOST", "50000", 1));
+    mproc_engine *engine = engine_of(2);
+    mproc_pool *pool = pool_on(engine, 2);
+    mproc_task *stay[STAY], *two[2];
+    for (int i = 0; i < STAY; i++) {
+        stay[i] = submit(pool, sleep_long, NULL, 0);
+    }
+    mproc_task_error error = outcome(submit(pool, sleep_long, large, sizeof large));
+    CHECK_EQ(error.code, -ENOMEM);
+    CHECK_EQ(error.node, 1);
+    take_back(stay, STAY);
+    for (int i = 0; i < 2; i++) {
+        two[i] = submit_number(pool, meet, 2);
+    }
+    CHECK_NE(number(two[0]), number(two[1])); /* each on a node of its own */
+    finish(pool);
     end_engine(engine);
 }
 
