@@ -63,7 +63,7 @@ static int read_slot(const struct mproc__outside *arena, uint32_t i, struct mpro
 static int see_process(pid_t pid, struct mproc__os_seen *out, bool *there) {
     int r = pid > 0 ? mproc__os_process_see(pid, out) : -ESRCH;
     bool first_ended = r == 0 && (out->state == 'Z' || out->state == 'X');
-    out->threads -= first_ended;
+    out->threads -= first_ended && out->threads > 0; /* one that just ends may have none */
     *there = r == 0 ? !first_ended || out->threads > 0 : r != -ESRCH;
     return r == -EMFILE || r == -ENFILE || r == -ENOMEM ? r : 0;
 }
