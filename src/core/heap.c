@@ -9,8 +9,9 @@
  * used are not touched ("bump"). Larger sizes are runs of chunks. There are no headers in blocks.
  *
  * A thread that is stopped in a class' section keeps nobody from allocating: after MPROC__PATIENCE
- * the others take a block of the next class. Only those wait that find no section free there
- * either, nor that of the chunks, and those that free a block of that class.
+ * the others take a block of another class, a larger one that is aligned as well. Only those wait
+ * that find no section free there either, nor that of the chunks, and those that free a block of
+ * that class.
  *
  * Shared state. A class' `partial` and the small-block fields of its chunks' descriptions are under
  * the class' guard. A block belongs to whoever has the word that names it.
@@ -19,6 +20,8 @@
  *   H1  A SMALL chunk of a class is in its partial list exactly when used < capacity.
  *   H2  used + length of the free list == bump <= capacity.
  *   H3  Every free block lies in its chunk at a multiple of the class' size below bump.
+ *   H4  A block for a size that a power of two divides, up to a cache line, lies at a multiple of
+ *       that. Objects with words for different writers count on it.
  *
  * If a member dies here: the class' undo record puts all back. A chunk on its way between the class
  * and the chunk heap is in the hand's `run`, and its reaper gives it back. A freed block's first
@@ -52,6 +55,12 @@ static size_t class_size(unsigned class) {
     }
     unsigned doubling = (class - 8) / 4, step = (class - 8) % 4;
     return ((size_t)5 + step) << (doubling + 5);
+}
+
+/* Of all blocks of the class. A chunk begins at a multiple of its size. */
+static size_t alignment(unsigned class) {
+    size_t size = class_size(class), power = size & (~size + 1);
+    return power < MPROC__LINE ? power : MPROC__LINE;
 }
 
 static uint64_t capacity(unsigned class) {
@@ -160,15 +169,20 @@ static int alloc_small(struct mproc__hand *hand, unsigned class, uint64_t *word)
     }
 }
 
-/* A thread is stopped in the section of that class: blocks of the next classes do, or a whole
- * chunk. */
+/* A thread is stopped in the section of that class: blocks of the next ones that are aligned as
+ * well do, or a whole chunk. */
 static MPROC__NOINLINE int alloc_elsewhere(struct mproc__hand *hand, unsigned class,
                                            uint64_t *word) {
-    for (unsigned next = class + 1; next < MPROC__CLASSES && next <= class + ELSEWHERE; next++) {
+    unsigned tried = 0;
+    for (unsigned next = class + 1; next < MPROC__CLASSES && tried < ELSEWHERE; next++) {
+        if (class_size(next) % alignment(class) != 0) {
+            continue;
+        }
         int r = alloc_small(hand, next, word);
         if (r != -ETIMEDOUT) {
             return r;
         }
+        tried++;
     }
     return mproc__chunks_take(hand, 1, word);
 }

@@ -65,6 +65,30 @@ static struct mproc__guard *class_of(size_t size) {
     return NULL;
 }
 
+/* ---------------------------------------------------------------- memory */
+
+/* What comes of another class, or is a whole chunk, has all that is counted on in a block. */
+TEST(stopped_in_a_class_and_the_blocks_of_others) {
+    void *first[MPROC__CLASSES]; /* of a chunk, which would be aligned whatever its size is */
+    for (unsigned i = 0; i < MPROC__CLASSES; i++) {
+        first[i] = mproc_alloc(mproc__heap_class_size(i));
+    }
+    for (unsigned i = 0; i < MPROC__CLASSES; i++) {
+        size_t size = mproc__heap_class_size(i), power = size & (~size + 1);
+        pid_t child = stop(stop_in, class_of(size));
+        void *block = mproc_alloc(size);
+        CHECK(block != NULL);
+        CHECK_EQ((uintptr_t)block % (power < MPROC__LINE ? power : MPROC__LINE), 0);
+        memset(block, 1, size);
+        mproc_free(block);
+        go_on(child);
+    }
+    for (unsigned i = 0; i < MPROC__CLASSES; i++) {
+        mproc_free(first[i]);
+    }
+    check_family();
+}
+
 /* ---------------------------------------------------------------- fork() */
 
 static mproc_lock *locks[OBJECTS];
