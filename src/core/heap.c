@@ -57,10 +57,10 @@ static size_t class_size(unsigned class) {
     return ((size_t)5 + step) << (doubling + 5);
 }
 
-/* Of all blocks of the class. A chunk begins at a multiple of its size. */
-static size_t alignment(unsigned class) {
-    size_t size = class_size(class), power = size & (~size + 1);
-    return power < MPROC__LINE ? power : MPROC__LINE;
+/* The power of two that divides the size, a cache line's at most. */
+static size_t alignment(size_t size) {
+    size_t bits = size | MPROC__LINE;
+    return bits & (~bits + 1);
 }
 
 static uint64_t capacity(unsigned class) {
@@ -169,13 +169,12 @@ static int alloc_small(struct mproc__hand *hand, unsigned class, uint64_t *word)
     }
 }
 
-/* A thread is stopped in the section of that class: blocks of the next ones that are aligned as
- * well do, or a whole chunk. */
-static MPROC__NOINLINE int alloc_elsewhere(struct mproc__hand *hand, unsigned class,
-                                           uint64_t *word) {
+/* A thread is stopped in the section of that size's class: blocks of the next ones that are aligned
+ * as well do, or a whole chunk. */
+static MPROC__NOINLINE int alloc_elsewhere(struct mproc__hand *hand, size_t size, uint64_t *word) {
     unsigned tried = 0;
-    for (unsigned next = class + 1; next < MPROC__CLASSES && tried < ELSEWHERE; next++) {
-        if (class_size(next) % alignment(class) != 0) {
+    for (unsigned next = class_of(size) + 1; next < MPROC__CLASSES && tried < ELSEWHERE; next++) {
+        if (class_size(next) % alignment(size) != 0) {
             continue;
         }
         int r = alloc_small(hand, next, word);
@@ -232,7 +231,7 @@ int mproc__heap_alloc_soon(struct mproc__hand *hand, size_t size, uint64_t *word
     assert(*word == 0);
     if (mproc__likely(size <= SMALL_MAX)) {
         int r = alloc_small(hand, class_of(size), word);
-        return mproc__likely(r != -ETIMEDOUT) ? r : alloc_elsewhere(hand, class_of(size), word);
+        return mproc__likely(r != -ETIMEDOUT) ? r : alloc_elsewhere(hand, size, word);
     }
     return mproc__heap_can_have(size) ? mproc__chunks_take(hand, chunks_for(size), word)
                                       : MPROC_ETOOBIG;
