@@ -17,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ORIGIN_MOST LABEL_ORIGIN
 #define FAMILIES_MOST 1024
 
 static void *address_of(PyObject *address) {
@@ -61,7 +60,7 @@ static PyObject *set_name(PyObject *Py_UNUSED(module), PyObject *const *args, Py
 typedef int (*read_fn)(const void *object, char *out, size_t size);
 
 static PyObject *text_of(PyObject *address, read_fn ask) {
-    char text[ORIGIN_MOST];
+    char text[LABEL_ORIGIN];
     const void *object = address_of(address);
     if (object == NULL) {
         return NULL;

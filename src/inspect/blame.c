@@ -79,13 +79,14 @@ int mproc__blamed(const struct mproc__picture *p, const struct mproc__seen_wait 
     return mproc__picture_member(p, mproc__picture_facts(p, w->object)->owner);
 }
 
-/* A dead holder's lock is taken over. A thread that waits for a lock of its own waits for a
- * signal, as any other member may give. */
+/* Has the thread that waits for the lock got it already? */
 static bool is_own(const struct mproc__picture *p, const struct mproc__seen_wait *w) {
     uint32_t thread = (uint32_t)mproc__picture_facts(p, w->object)->thread;
     return mproc__blamed(p, w) == w->member && thread == w->thread;
 }
 
+/* A dead holder's lock is taken over. A thread that waits for a lock of its own waits for a
+ * signal, as any other member may give. */
 static bool lock_will_come(const struct mproc__picture *p, const struct mproc__seen_wait *w) {
     const struct mproc__facts *facts = mproc__picture_facts(p, w->object);
     int owner = mproc__blamed(p, w);

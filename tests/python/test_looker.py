@@ -294,14 +294,34 @@ def test_no_process_that_cannot_be_looked_at_is_a_riddle() -> None:
 NOBODY, ALONE = 65534, 65533  # users; ALONE has no process but one test's
 
 
+@contextlib.contextmanager
+def program_for_all(mode: int = 0o755) -> Iterator[str]:
+    """A copy of the program, which each user may run, in a directory of that mode."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:
+        os.chmod(place, mode)
+        program = shutil.copy(inspect.PROGRAM, place)
+        os.chmod(program, 0o755)
+        yield program
+
+
+def as_nobody(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        user=NOBODY,
+        group=NOBODY,
+        extra_groups=[],
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def in_namespace(mount: str, *words: str, user: int = 0) -> subprocess.CompletedProcess[str]:
     """A look where something else is mounted at /proc."""
     become = f"setpriv --reuid {user} --regid {user} --clear-groups " if user else ""
     script = f'{mount} && exec {become}"$0" "$@"'
-    with tempfile.TemporaryDirectory(dir="/tmp") as place:
-        os.chmod(place, 0o755)
-        program = shutil.copy(inspect.PROGRAM, place)
-        os.chmod(program, 0o755)
+    with program_for_all() as program:
         command = ["unshare", "--mount", "sh", "-c", script, program, *words]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
@@ -458,21 +478,10 @@ def command_of(verb: str, file: pathlib.Path, pid: int) -> list[str]:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
 def test_another_users_family_is_refused_by_every_verb(busy: str) -> None:
-    with tempfile.TemporaryDirectory(dir="/tmp") as place:
-        os.chmod(place, 0o777)
-        program = shutil.copy(inspect.PROGRAM, place)
-        os.chmod(program, 0o755)
+    with program_for_all(0o777) as program:
+        place = os.path.dirname(program)
         for verb in VERBS:
-            told = subprocess.run(
-                [program, *command_of(verb, pathlib.Path(place, "file"), int(busy))],
-                user=65534,
-                group=65534,
-                extra_groups=[],
-                cwd="/",
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+            told = as_nobody(program, *command_of(verb, pathlib.Path(place, "file"), int(busy)))
             assert (told.returncode, told.stdout) == (1, "")
             assert told.stderr == f"mproc: {busy}: this user may not look at the process\n"
             assert os.listdir(place) == [os.path.basename(program)]
@@ -480,21 +489,9 @@ def test_another_users_family_is_refused_by_every_verb(busy: str) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
 def test_a_file_that_may_not_be_made_is_told_of_so() -> None:
-    with tempfile.TemporaryDirectory(dir="/tmp") as place:
-        os.chmod(place, 0o755)
-        program = shutil.copy(inspect.PROGRAM, place)
-        os.chmod(program, 0o755)
-        page = os.path.join(place, "page.html")
-        told = subprocess.run(
-            [program, "report", "-o", page],
-            user=65534,
-            group=65534,
-            extra_groups=[],
-            cwd="/",
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    with program_for_all() as program:
+        page = os.path.join(os.path.dirname(program), "page.html")
+        told = as_nobody(program, "report", "-o", page)
         assert told.returncode == 1
         assert told.stderr == f"mproc: {page}: Permission denied\n"
 
