@@ -20,14 +20,19 @@ the family leaves, and next to nothing where that is none. What is left is the p
 itself. The last column tells how many looks a second there were. `--ordinary` gives the looker the
 family's own priority, so its rows have both prices in them.
 
-A round has three runs, in an order that changes: one with what is asked about, and two without. The
-table gives the medians of the rounds' ratios: 1.02 means that with it everything takes 2 % more
-time. Behind each stands an interval that has the true median in it 95 times of 100, whatever the
-ratios are distributed like: it lies between two of the sorted ratios. With eight rounds or fewer it
-is the range of all, and below six it is less sure than that. It gets narrower with the square root
-of the rounds. The column `without, twice` is the ratio of the two runs without it: what the machine
-does by itself. `pool.map.chunk1 (processor)` counts what the processors did for the family, without
-the recorder.
+So is the price of any process that runs beside the family, whether it looks at anything or not: a
+CPU that is not idle pulls no work over from the other, and its caches are shared. The column
+`beside a mere counter` has that alone: a process of the same priority counts numbers, and looks at
+nothing.
+
+A round has two runs without what is asked about, one with it, and one beside the mere counter where
+that is told, in an order that changes. The table gives the medians of the rounds' ratios: 1.02
+means that with it everything takes 2 % more time. Behind each stands an interval that has the true
+median in it 95 times of 100, whatever the ratios are distributed like: it lies between two of the
+sorted ratios. With eight rounds or fewer it is the range of all, and below six it is less sure than
+that. It gets narrower with the square root of the rounds. The column `without, twice` is the ratio
+of the two runs without it: what the machine does by itself. `pool.map.chunk1 (processor)` counts
+what the processors did for the family, without the recorder.
 """
 
 from __future__ import annotations
@@ -56,10 +61,10 @@ from mproc import inspect
 
 LOCKS = 20_000
 TASKS = 100_000
-ORDERS = ((0, 1, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0), (0, 2, 1), (1, 0, 2))
 HEAD = """\
-| row | with it, against without (95 %) | without, twice (95 %) | rounds | looks a second |
-|---|---|---|---|---|"""
+| row | with it, against without (95 %) | beside a mere counter, against without (95 %) \
+| without, twice (95 %) | rounds | looks a second |
+|---|---|---|---|---|---|"""
 ITEMS: dict[str, object] = {
     "int": 12345,
     "dict100": {
@@ -81,6 +86,7 @@ class Measure:
     """Does one run, with what is asked about or without."""
 
     run: Callable[[bool], Numbers]
+    control: Callable[[], Numbers] | None = None  # a run beside a process that looks at nothing
     looks: Callable[[], float] | None = None  # a second, while it was looked at
 
 
@@ -89,12 +95,9 @@ Prepare = Callable[[], contextlib.AbstractContextManager[Measure]]
 # ---------------------------------------------------------------- beside a looker
 
 
-def look_on(pid: int, counter: int, ordinary: bool) -> None:
+def look_on(pid: int, looks: ctypes.c_uint64) -> None:
     """Look at a family as often as it can, and count it."""
-    if not ordinary:
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     library = ctypes.CDLL(f"{mproc.get_library()}/libmproc.so")
-    looks = ctypes.c_uint64.from_buffer(mmap.mmap(counter, 8))
     seen = ctypes.c_void_p()
     while True:
         if library.mproc_inspect_new(ctypes.byref(seen), ctypes.c_int(pid)) == 0:
@@ -102,26 +105,43 @@ def look_on(pid: int, counter: int, ordinary: bool) -> None:
             looks.value += 1
 
 
-class Looker:
-    """A process that looks at this one's family, and is stopped in between."""
+def accompany(pid: int, counter: int, ordinary: bool) -> None:
+    """Be the process of a Companion: look at the family of `pid`, or at nothing if it is 0."""
+    if not ordinary:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    turns = ctypes.c_uint64.from_buffer(mmap.mmap(counter, 8))
+    if pid != 0:
+        look_on(pid, turns)
+    while True:
+        turns.value += 1
 
-    def __init__(self, ordinary: bool) -> None:
+
+class Companion:
+    """A process that looks at this one's family, or only counts, and is stopped in between."""
+
+    def __init__(self, looks: bool, ordinary: bool) -> None:
         counter = os.memfd_create("looks")
         os.ftruncate(counter, 8)
-        self._looks = ctypes.c_uint64.from_buffer(mmap.mmap(counter, 8))
-        words = [sys.executable, __file__, "--look", str(os.getpid()), str(counter)]
+        self._turns = ctypes.c_uint64.from_buffer(mmap.mmap(counter, 8))
+        words = [
+            sys.executable,
+            __file__,
+            "--accompany",
+            str(os.getpid() if looks else 0),
+            str(counter),
+        ]
         words += ["--ordinary"] * ordinary
         self._process = subprocess.Popen(words, pass_fds=[counter])
         os.close(counter)
-        self._looked = self._seconds = 0.0
-        self._await_look()
+        self._turned = self._seconds = 0.0
+        self._await_turns()
         self._rest()
 
-    def _await_look(self) -> None:
-        before = self._looks.value
-        while self._looks.value < before + 2:
+    def _await_turns(self) -> None:
+        before = self._turns.value
+        while self._turns.value < before + 2:
             if self._process.poll() is not None:
-                raise SystemExit("inspection.py: the looker has ended")
+                raise SystemExit("inspection.py: the process beside the family has ended")
             time.sleep(0.001)
 
     def _rest(self) -> None:
@@ -129,19 +149,22 @@ class Looker:
         os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
 
     @contextlib.contextmanager
-    def looking(self) -> Iterator[None]:
+    def running(self) -> Iterator[None]:
         self._process.send_signal(signal.SIGCONT)
-        self._await_look()
-        first, began = self._looks.value, time.perf_counter()
+        self._await_turns()
+        first, began = self._turns.value, time.perf_counter()
         yield
-        self._looked += self._looks.value - first
+        self._turned += self._turns.value - first
         self._seconds += time.perf_counter() - began
         self._rest()
 
     def rate(self) -> float:
-        return self._looked / self._seconds
+        return self._turned / self._seconds
 
-    def end(self) -> None:
+    def __enter__(self) -> Companion:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait()
 
@@ -149,18 +172,21 @@ class Looker:
 @contextlib.contextmanager
 def beside_a_looker(run: rows.Run, ordinary: bool) -> Iterator[Measure]:
     held = mproc.Lock()  # there is a family, also before the first run
-    looker = Looker(ordinary)
-    n, _ = rows.settle(run, 1 << 30)
+    with contextlib.ExitStack() as companions:
+        looker = companions.enter_context(Companion(True, ordinary))
+        counter = companions.enter_context(Companion(False, ordinary))
+        n, _ = rows.settle(run, 1 << 30)
 
-    def measure(looked_at: bool) -> Numbers:
-        with looker.looking() if looked_at else contextlib.nullcontext():
-            return (run(n),)
+        def measure(looked_at: bool) -> Numbers:
+            with looker.running() if looked_at else contextlib.nullcontext():
+                return (run(n),)
 
-    try:
-        yield Measure(measure, looker.rate)
-    finally:
-        looker.end()
-        del held
+        def control() -> Numbers:
+            with counter.running():
+                return (run(n),)
+
+        yield Measure(measure, control, looker.rate)
+    del held
 
 
 # ---------------------------------------------------------------- recorded
@@ -279,18 +305,30 @@ def say(ratios: list[float]) -> str:
     return f"{statistics.median(ratios):.3f} ({low:.3f} to {high:.3f})"
 
 
+def order(i: int, n: int) -> list[int]:
+    """The order of the n runs of round i: each begins as often as any other."""
+    runs = [(i + k) % n for k in range(n)]
+    return runs[::-1] if i // n % 2 else runs
+
+
 def print_row(lines: tuple[str, ...], measure: Measure, rounds: int) -> None:
-    done: list[list[Numbers]] = []  # of each round: with it, without, without
+    without = functools.partial(measure.run, False)
+    kinds = [functools.partial(measure.run, True), without, without]
+    kinds += [measure.control] if measure.control else []
+    done: list[list[Numbers]] = []  # of each round: with it, without, without, the control
     for i in range(rounds):
-        runs: list[Numbers] = [()] * 3
-        for which in ORDERS[i % len(ORDERS)]:
-            runs[which] = measure.run(which == 0)
+        runs: list[Numbers] = [()] * len(kinds)
+        for which in order(i, len(kinds)):
+            runs[which] = kinds[which]()
         done.append(runs)
     looks = f"{measure.looks():.0f}" if measure.looks else ""
     for i, line in enumerate(lines):
-        asked = [2 * a[i] / (b[i] + c[i]) for a, b, c in done]
-        itself = [b[i] / c[i] for _, b, c in done]
-        print(f"| {line} | {say(asked)} | {say(itself)} | {rounds} | {looks} |", flush=True)
+        asked = say([2 * a[i] / (b[i] + c[i]) for a, b, c, *_ in done])
+        other = (
+            say([2 * d[0][i] / (b[i] + c[i]) for _, b, c, *d in done]) if measure.control else ""
+        )
+        itself = say([b[i] / c[i] for _, b, c, *_ in done])
+        print(f"| {line} | {asked} | {other} | {itself} | {rounds} | {looks} |", flush=True)
 
 
 def arguments() -> argparse.Namespace:
@@ -305,7 +343,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--ordinary", action="store_true", help="the looker has ordinary, not idle priority"
     )
-    parser.add_argument("--look", nargs=2, type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--accompany", nargs=2, type=int, help=argparse.SUPPRESS)
     parser.add_argument("--locks", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.rounds < 1:
@@ -327,8 +365,8 @@ def chosen(beginnings: list[str], ordinary: bool) -> list[tuple[tuple[str, ...],
 
 def main() -> None:
     options = arguments()
-    if options.look:
-        look_on(*options.look, options.ordinary)
+    if options.accompany:
+        accompany(*options.accompany, options.ordinary)
     elif options.locks:
         print(make_locks())
     else:

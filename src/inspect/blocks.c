@@ -14,13 +14,16 @@
 #include "inspect/grow.h"
 #include "inspect/objects.h"
 
-#define BULK 1024 /* bytes; of larger blocks the heads are looked at one by one */
+#define DESCRIPTORS 64 /* of chunks, which are copied at once */
+#define BULK 1024      /* bytes; of larger blocks the heads are looked at one by one */
 #define LABELS_MOST (2 * MPROC__CHUNK / sizeof(struct mproc__object)) /* of a chunk's objects */
 
 struct heap_walk {
     const struct mproc__outside *arena;
     struct mproc__picture *picture;
     struct mproc__chunks chunks;
+    uint64_t described; /* the chunks before it are described by the last copy of the table */
+    struct mproc__chunk descriptors[DESCRIPTORS];
     char bytes[MPROC__CHUNK];
 };
 
@@ -114,11 +117,27 @@ static void see_labels(const struct mproc__outside *arena, struct mproc__picture
 
 /* ---------------------------------------------------------------- chunks */
 
+/* What the table says of chunk number i, which is below `top`. */
+static int describe(struct heap_walk *walk, uint64_t i, uint64_t top, struct mproc__chunk *out) {
+    uint64_t first = i - i % DESCRIPTORS, left = top - first;
+    uint64_t n = left < DESCRIPTORS ? left : DESCRIPTORS;
+    if (i >= walk->described) {
+        int r = mproc__outside_read(walk->arena, walk->chunks.table + first * sizeof *out,
+                                    walk->descriptors, n * sizeof *out);
+        if (r != 0) {
+            return r;
+        }
+        walk->described = first + n;
+    }
+    *out = walk->descriptors[i - first];
+    return 0;
+}
+
 /* Chunk number i; what lies outside of the arena is passed over. Returns how many chunks it is. */
 static int see_chunk(struct heap_walk *walk, uint64_t i, uint64_t top, uint64_t *length) {
     struct mproc__chunk d;
     uint64_t at = walk->chunks.first + (i << MPROC__CHUNK_SHIFT);
-    int r = mproc__outside_read(walk->arena, walk->chunks.table + i * sizeof d, &d, sizeof d);
+    int r = describe(walk, i, top, &d);
     *length = 1;
     if (r == 0 && mproc__chunk_kind(d.state) == MPROC__CHUNK_SMALL) {
         r = see_small(walk, at, &d);
@@ -150,6 +169,7 @@ int mproc__see_heap(const struct mproc__outside *arena, struct mproc__picture *p
     }
     walk->arena = arena;
     walk->picture = p;
+    walk->described = 0;
     int r = mproc__outside_read(arena, arena->base + offsetof(struct mproc__family, chunks),
                                 &walk->chunks, sizeof walk->chunks);
     if (r == 0 && !is_good(arena, &walk->chunks)) {
