@@ -12,11 +12,14 @@
 
 #define HELD_MOST 4 /* locks in a member's line */
 
-bool mproc__doing_find(const struct mproc__picture *p, struct mproc__doing *out) {
+void mproc__doing_find(const struct mproc__show *show, struct mproc__doing *out) {
+    const struct mproc__picture *p = show->picture;
     out->first = malloc(((size_t)p->nmembers + 1) * sizeof *out->first);
     out->next = malloc(((size_t)p->nfacts + 1) * sizeof *out->next);
     if (out->first == NULL || out->next == NULL) {
-        return false;
+        fputs("there is no memory to say who holds which locks\n", show->out);
+        mproc__doing_drop(out);
+        return;
     }
     for (int i = 0; i < p->nmembers; i++) {
         out->first[i] = -1;
@@ -29,12 +32,12 @@ bool mproc__doing_find(const struct mproc__picture *p, struct mproc__doing *out)
             out->first[m] = i;
         }
     }
-    return true;
 }
 
 void mproc__doing_drop(struct mproc__doing *owned) {
     free(owned->first);
     free(owned->next);
+    *owned = (struct mproc__doing){0};
 }
 
 bool mproc__doing_is_said(const struct mproc__picture *p, int wait) {
@@ -78,8 +81,8 @@ static void say_waits(const struct mproc__show *show, const struct mproc__seen_m
 static void say_held(const struct mproc__show *show, int member, const struct mproc__doing *doing) {
     const struct mproc__picture *p = show->picture;
     char what[MPROC__SAY];
-    int n = 0;
-    for (int i = doing->first[member]; i >= 0; i = doing->next[p->objects[i].facts]) {
+    int n = 0, first = doing->first != NULL ? doing->first[member] : -1;
+    for (int i = first; i >= 0; i = doing->next[p->objects[i].facts]) {
         if (n++ == HELD_MOST) {
             fputs(", ...", show->out);
             return;

@@ -10,12 +10,12 @@
 
 /* Which locks each member holds: there may be a million of them, of which few are held. */
 struct mproc__doing {
-    int *first; /* of each member, an object; -1: none */
+    int *first; /* of each member, an object; -1: none. NULL: it is not known */
     int *next;  /* behind each object's facts */
 };
 
-/* False: there is no memory. It is to be dropped in any case. */
-bool mproc__doing_find(const struct mproc__picture *p, struct mproc__doing *out);
+/* Where there is no memory it says so, in a line, and it is not known. */
+void mproc__doing_find(const struct mproc__show *show, struct mproc__doing *out);
 void mproc__doing_drop(struct mproc__doing *owned);
 
 /* ": waits for ...; holds ...", or nothing. */

@@ -176,11 +176,8 @@ void mproc__show_ps(const struct mproc__show *show) {
     struct mproc__doing doing;
     mproc__show_head(show);
     mproc__show_troubles(show);
-    if (mproc__doing_find(show->picture, &doing)) {
-        show_members(show, &doing);
-    } else {
-        fputs("  there is no memory to say who holds what\n", show->out);
-    }
+    mproc__doing_find(show, &doing);
+    show_members(show, &doing);
     mproc__doing_drop(&doing);
 }
 

@@ -114,30 +114,23 @@ static void show_line(const struct mproc__show *show, const struct line *line,
     fputs("\n", show->out);
 }
 
-static void show_sorted(const struct mproc__show *show, struct line *lines, int n) {
-    struct mproc__doing doing;
-    bool known = mproc__doing_find(show->picture, &doing);
-    sorted = show->picture;
-    qsort(lines, (size_t)n, sizeof *lines, by_order);
-    for (int i = 0; i < n && known; i++) {
-        show_line(show, &lines[i], &doing);
-    }
-    mproc__doing_drop(&doing);
-}
-
 static void show_members(const struct mproc__show *show, const struct top *top) {
+    static struct line lines[MPROC__MEMBERS];
     int n = show->picture->nmembers;
-    struct line *lines = calloc((size_t)n + 1, sizeof *lines);
-    for (int i = 0; lines != NULL && i < n; i++) {
+    struct mproc__doing doing;
+    for (int i = 0; i < n; i++) {
         lines[i] = (struct line){i, percent_of(top, &show->picture->members[i]), top->order};
     }
+    sorted = show->picture;
+    qsort(lines, (size_t)n, sizeof *lines, by_order);
+    mproc__doing_find(show, &doing);
     fprintf(show->out,
             "%c     PID METHOD     STATE      %%CPU          CPU   PRIVATE  HOLDS  NAME\n",
             HEADING);
-    if (lines != NULL) {
-        show_sorted(show, lines, n);
+    for (int i = 0; i < n; i++) {
+        show_line(show, &lines[i], &doing);
     }
-    free(lines);
+    mproc__doing_drop(&doing);
 }
 
 /* ---------------------------------------------------------------- queues */

@@ -146,6 +146,29 @@ def test_what_cannot_be_written_is_a_failure(verb: str) -> None:
     del lock
 
 
+LITTLE_MEMORY = (
+    pathlib.Path(__file__).resolve().parents[2] / "build/test/tests/python/liblittle_memory.so"
+)
+
+
+@pytest.mark.parametrize("verb", ["ps", "top -n 1"])
+def test_members_are_shown_without_memory_for_what_they_hold(verb: str) -> None:
+    lock = mproc.Lock()
+    with lock, mproc.get_context("fork").Pool(12):
+        pids = {str(member["pid"]) for member in inspect.family()["members"]}
+        assert "; holds the lock @" in look(*verb.split(), str(os.getpid())).stdout
+        room = (len(pids) + 1) * 4
+        told = look(
+            *verb.split(),
+            str(os.getpid()),
+            env={**os.environ, "LD_PRELOAD": str(LITTLE_MEMORY), "REFUSED": str(room)},
+        )
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "there is no memory to say who holds which locks\n" in told.stdout
+    assert "; holds" not in told.stdout
+    assert pids <= {line.split()[0] for line in told.stdout.splitlines() if line.split()}
+
+
 def allow_files_of(size: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
