@@ -495,13 +495,24 @@ bool mproc__bsemaphore_facts(const void *copy, size_t size, struct mproc__facts 
         return false;
     }
     uint32_t gone = taken_in(semaphore->word);
-    out->bound = semaphore->bound;
-    out->count = gone < semaphore->bound ? semaphore->bound - gone : 0;
+    out->bound = out->count = semaphore->bound;
     if (semaphore->word & SHARED) {
         facts_of_ledger(&semaphore->ledger, out);
+        out->more = mproc__bsemaphore_page_facts(&semaphore->ledger, out);
     } else if (gone != 0) {
         out->takers[0].token = token_in(semaphore->word);
         out->takers[0].permits = gone;
+        out->count -= gone < out->count ? gone : out->count;
     }
     return true;
+}
+
+/* The entries count (B1). The sum in the word is another one while a member changes both, and stays
+ * so when it dies there. */
+uint64_t mproc__bsemaphore_page_facts(const struct mproc__ledger *copy, struct mproc__facts *out) {
+    for (unsigned i = 0; i < MPROC__LEDGER_PAGE; i++) {
+        uint64_t permits = copy->entries[i].number;
+        out->count -= permits < out->count ? permits : out->count;
+    }
+    return copy->next;
 }

@@ -39,6 +39,7 @@ struct mproc__facts {
         uint64_t token, permits;
         uint64_t since;            /* mproc__os_now() at which it had them already; 0: not known */
     } takers[MPROC__FACTS_TAKERS]; /* members that have permits of a bounded semaphore */
+    uint64_t more;                 /* of that: where the next page of its ledger is; 0: nowhere */
 };
 
 bool mproc__array_facts(const void *copy, size_t size, struct mproc__facts *out);
@@ -68,6 +69,11 @@ struct mproc__seat_facts {
 /* Of the copy of a task queue: seat i. False: there is none. */
 bool mproc__taskq_seat_facts(const void *copy, size_t size, size_t i,
                              struct mproc__seat_facts *seat);
+
+/* Members of a bounded semaphore that have no room in it are in further pages of its ledger. Of the
+ * copy of one: takes their permits off `count`, and returns where the next page is; 0: nowhere. */
+struct mproc__ledger;
+uint64_t mproc__bsemaphore_page_facts(const struct mproc__ledger *copy, struct mproc__facts *out);
 
 /* A queue's messages are in segments. Of the copy of one, `offset` and `left` messages on: adds the
  * bytes of those that lie there, counts `left` down, and tells where the next segment is; 0: there

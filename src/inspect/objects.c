@@ -11,10 +11,12 @@
 
 #include <string.h>
 
+#include "core/ledger.h"
 #include "core/stack.h"
 #include "inspect/grow.h"
 
 #define HOLDERS_MOST (MPROC__MEMBERS + 64)
+#define PAGES_MOST (MPROC__MEMBERS / MPROC__LEDGER_PAGE + 16) /* of a ledger */
 
 typedef bool (*facts_fn)(const void *copy, size_t size, struct mproc__facts *out);
 
@@ -66,6 +68,20 @@ static bool read_facts(const struct mproc__outside *arena, const struct mproc__s
            !says_nothing(o->kind, out);
 }
 
+/* Those who hold permits of a bounded semaphore and have no room in the object. */
+static void read_pages(const struct mproc__outside *arena, struct mproc__picture *p,
+                       struct mproc__facts *out) {
+    struct mproc__ledger page;
+    uint64_t at = out->more;
+    for (int n = 0; at != 0 && n < PAGES_MOST && p->reads < MPROC__READS_MOST; n++) {
+        p->reads++;
+        if (mproc__outside_read(arena, at, &page, sizeof page) != 0) {
+            break;
+        }
+        at = mproc__bsemaphore_page_facts(&page, out);
+    }
+}
+
 static int add_facts(const struct mproc__outside *arena, struct mproc__picture *p,
                      struct mproc__seen_object *o, const void *copy, size_t size) {
     struct mproc__facts facts = {0};
@@ -73,6 +89,7 @@ static int add_facts(const struct mproc__outside *arena, struct mproc__picture *
     if (!read_facts(arena, o, copy, size, &facts)) {
         return 0;
     }
+    read_pages(arena, p, &facts);
     struct mproc__facts *f = MPROC__GROW(p->facts, p->nfacts);
     if (f == NULL) {
         return -ENOMEM;

@@ -190,9 +190,15 @@ static bool is_lock(enum mproc__kind kind) {
            kind == MPROC__KIND_QUEUE;
 }
 
+/* Permits of a bounded semaphore that members have. */
+static uint64_t taken_of(const struct mproc__picture *p, int object) {
+    const struct mproc__facts *f = mproc__picture_facts(p, object);
+    return p->objects[object].kind == MPROC__KIND_BSEMAPHORE ? f->bound - f->count : 0;
+}
+
 static bool is_held(const struct mproc__picture *p, int object) {
     const struct mproc__facts *f = mproc__picture_facts(p, object);
-    return f->owner != 0 || f->takers[0].token != 0 ||
+    return f->owner != 0 || taken_of(p, object) != 0 ||
            (p->objects[object].kind == MPROC__KIND_BARRIER && f->count != 0);
 }
 
@@ -205,11 +211,9 @@ static void show_holders(const struct mproc__show *show, int object) {
                 mproc__say_thread(show->picture, m, (uint32_t)f->thread, name));
         mproc__doing_since(show->out, mproc__picture_held(show->picture, object));
     }
-    uint64_t others = f->bound > f->count ? f->bound - f->count : 0; /* permits that are taken */
-    bool any = false;
+    uint64_t others = taken_of(show->picture, object);
     for (int i = 0; i < MPROC__FACTS_TAKERS; i++) {
         if (f->takers[i].token != 0) {
-            any = true;
             others -= f->takers[i].permits < others ? f->takers[i].permits : others;
             int m = mproc__picture_member(show->picture, f->takers[i].token);
             fprintf(show->out, ", %" PRIu64 " taken by %s", f->takers[i].permits,
@@ -217,7 +221,7 @@ static void show_holders(const struct mproc__show *show, int object) {
             mproc__doing_since(show->out, mproc__picture_taken(show->picture, object, i));
         }
     }
-    if (any && others > 0) {
+    if (others > 0) {
         fprintf(show->out, ", %" PRIu64 " taken by others", others);
     }
 }

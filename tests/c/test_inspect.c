@@ -750,6 +750,103 @@ TEST(inspect_shows_waiters_in_order_and_what_a_member_holds) {
     mproc_drop(lock);
 }
 
+/* ---- permits */
+
+struct permits {
+    mproc_bsemaphore *semaphore;
+    mproc_event *event;
+};
+
+static void take_permit_and_wait(void *arg) {
+    const struct permits *permits = arg;
+    CHECK_OK(mproc_bsemaphore_acquire(permits->semaphore, 0));
+    CHECK_OK(mproc_event_wait(permits->event, MPROC_FOREVER));
+}
+
+static void look_until_taken(struct sight *out, const struct permits *permits, pid_t *pids, int n) {
+    for (int i = 0; i < n; i++) {
+        pids[i] = child_fork(take_permit_and_wait, (void *)(uintptr_t)permits);
+    }
+    look_until_waiting(out, n);
+}
+
+static int times_in(const char *text, const char *word) {
+    int n = 0;
+    for (; (text = strstr(text, word)) != NULL; text++) {
+        n++;
+    }
+    return n;
+}
+
+static void expect_taken(const struct sight *sight, const mproc_bsemaphore *semaphore, int named,
+                         unsigned others, unsigned left) {
+    char words[40];
+    int object = mproc__picture_at(&sight->picture, (uint64_t)(uintptr_t)semaphore);
+    char *text = formed(sight, mproc__show_locks, NULL);
+    snprintf(words, sizeof words, ", %u taken by others", others);
+    CHECK_EQ(times_in(text, ", 1 taken by "), named);
+    CHECK_EQ(times_in(text, "taken by others"), others != 0);
+    CHECK(others == 0 || strstr(text, words) != NULL);
+    CHECK_EQ(mproc__picture_facts(&sight->picture, object)->count, left);
+    free(text);
+}
+
+static void end_permits(const struct permits *permits, const pid_t *pids, int n) {
+    kill_all(pids, n);
+    mproc_drop(permits->semaphore);
+    mproc_drop(permits->event);
+}
+
+/* A ledger's first page has room for six of them. */
+TEST(inspect_counts_the_permits_of_more_members_than_it_names) {
+    struct permits permits = {made_bsemaphore(10), made_event()};
+    struct sight sight;
+    pid_t pids[8];
+    look_until_taken(&sight, &permits, pids, 8);
+    expect_taken(&sight, permits.semaphore, 6, 2, 2);
+    forget(&sight);
+    end_permits(&permits, pids, 8);
+}
+
+TEST(inspect_shows_a_permit_whose_taker_was_not_the_first) {
+    struct permits permits = {made_bsemaphore(2), made_event()};
+    struct sight sight;
+    pid_t pid;
+    CHECK_OK(mproc_bsemaphore_acquire(permits.semaphore, 0));
+    look_until_taken(&sight, &permits, &pid, 1);
+    expect_taken(&sight, permits.semaphore, 2, 0, 0);
+    forget(&sight);
+    CHECK_OK(mproc_bsemaphore_release(permits.semaphore));
+    look(&sight);
+    expect_taken(&sight, permits.semaphore, 1, 0, 1);
+    forget(&sight);
+    end_permits(&permits, &pid, 1);
+}
+
+/* The word that has the sum of all permits: of a semaphore that several members share. */
+static uint64_t *sum_of(mproc_bsemaphore *semaphore, unsigned taken) {
+    uint64_t *word = (uint64_t *)(void *)semaphore;
+    while (*word != UINT64_C(0x80000000) + taken) {
+        word++;
+    }
+    return word;
+}
+
+/* It is so while a member changes both, and when it has been killed there. */
+TEST(inspect_takes_no_permit_for_one_of_others_that_is_being_given_back) {
+    struct permits permits = {made_bsemaphore(4), made_event()};
+    struct sight sight;
+    pid_t pids[2];
+    look_until_taken(&sight, &permits, pids, 2);
+    forget(&sight);
+    ++*sum_of(permits.semaphore, 2);
+    look(&sight);
+    expect_taken(&sight, permits.semaphore, 2, 0, 2);
+    forget(&sight);
+    --*sum_of(permits.semaphore, 3);
+    end_permits(&permits, pids, 2);
+}
+
 TEST(inspect_shows_what_containers_have_and_who_waits_for_a_queue) {
     mproc_dict *dict = made_dict();
     mproc_list *list = made_list();
