@@ -349,11 +349,15 @@ static int look_at(struct request *request) {
     return request->pid != 0 ? look_at_one(request) : look_at_all(request);
 }
 
-/* 0, or why standard output does not have all of it. */
+/* 0, or why standard output does not have all of it. If it was another flush that failed, the
+ * reason is not known any more: one character more is refused for the same one. */
 static int end_output(void) {
     errno = 0;
-    bool failed = fflush(stdout) != 0 || ferror(stdout) != 0;
-    return !failed ? 0 : errno != 0 ? -errno : -EIO;
+    if (fflush(stdout) == 0 && ferror(stdout) != 0) {
+        (void)fputc('\n', stdout);
+        (void)fflush(stdout);
+    }
+    return ferror(stdout) == 0 ? 0 : errno != 0 ? -errno : -EIO;
 }
 
 /* What stands before and behind the families. */

@@ -127,7 +127,9 @@ def busy() -> Iterator[str]:
 # ---- outputs that take nothing
 
 
-@pytest.mark.parametrize("verb", ["ps", "locks", "queues", "ps --json", "graph", "top -n 2"])
+@pytest.mark.parametrize(
+    "verb", ["ps", "locks", "queues", "ps --json", "graph", "top -n 2", "stacks"]
+)
 def test_what_cannot_be_written_is_a_failure(verb: str) -> None:
     lock: Any = mproc.Lock()
     command = [inspect.PROGRAM, *verb.split(), str(os.getpid())]
@@ -143,6 +145,19 @@ def test_what_cannot_be_written_is_a_failure(verb: str) -> None:
     )
     assert closed.returncode == 1
     assert closed.stderr == "mproc: standard output: Bad file descriptor\n"
+    del lock
+
+
+def test_a_reader_who_goes_ends_the_looker_quietly() -> None:
+    lock: Any = mproc.Lock()
+    for command in ([inspect.PROGRAM], [sys.executable, "-m", "mproc"]):
+        ours, theirs = os.pipe()
+        os.close(ours)
+        told = subprocess.run(
+            [*command, "ps", str(os.getpid())], stdout=theirs, stderr=subprocess.PIPE, check=False
+        )
+        os.close(theirs)
+        assert (told.returncode, told.stderr) == (-signal.SIGPIPE, b"")
     del lock
 
 

@@ -27,12 +27,12 @@ usage: python -m mproc [-v] [options] [-m module | -c command | script.py | dire
        python -m mproc --engine dask|ray|mpi|local [--address A] [--workers N] script.py [args]
        python -m mproc --check script.py...
        python -m mproc ps | locks | queues [--json] [PID]
-       python -m mproc stacks [--json] PID
-       python -m mproc top [--json] [-d SECONDS] [-n ROUNDS] [-o P|M|T|N] PID
-       python -m mproc watch [--after SECONDS[=abort]] PID
-       python -m mproc graph [--dot | --svg] [PID]
-       python -m mproc report -o FILE [PID]
-       python -m mproc record -o FILE [--for SECONDS] PID
+       python -m mproc stacks [--json] [PID]
+       python -m mproc top [--json] [-d SECONDS] [-n ROUNDS] [-o P|M|T|N] [PID]
+       python -m mproc watch [--after SECONDS[=abort]] [PID]
+       python -m mproc graph [--json | --dot | --svg] [PID]
+       python -m mproc report [--json] -o FILE [PID]
+       python -m mproc record -o FILE [--for SECONDS] [PID]
 
 Runs a Python program that uses multiprocessing, with mproc in its place. The options are those of
 the interpreter, such as -X dev; --version tells about mproc. With -v in front of all it says on
@@ -87,10 +87,17 @@ def main(arguments: list[str]) -> None:
 
 
 def _look(arguments: list[str]) -> NoReturn:
-    """Become the program that looks into families."""
+    """Become the program that looks into families.
+
+    It is ended by a pipe that nobody reads any more, as `head` leaves one: the interpreter ignores
+    the signal.
+    """
+    import signal
+
     from ..inspect import PROGRAM
 
     sys.stdout.flush()
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     os.execv(PROGRAM, ["mproc", *arguments])
 
 
