@@ -27,6 +27,11 @@ void mproc__eventcount_wake_all(struct mproc__eventcount *count) {
     mproc__bells_ring(&count->bells);
 }
 
+void mproc__eventcount_wake_sleepers(struct mproc__eventcount *count) {
+    mproc__store32(&count->sleepers, 0);
+    mproc__eventcount_wake_all(count);
+}
+
 void mproc__eventcount_wake_called(struct mproc__eventcount *count) {
     (void)mproc__os_futex_wake(&count->signal, 1);
     mproc__bells_ring(&count->bells);

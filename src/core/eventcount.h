@@ -52,6 +52,8 @@ int mproc__eventcount_sleep(const struct mproc__eventcount *count, uint32_t seen
 
 void mproc__eventcount_wake_one(struct mproc__eventcount *count);
 void mproc__eventcount_wake_all(struct mproc__eventcount *count);
+/* The same, and none of them is announced any more. */
+void mproc__eventcount_wake_sleepers(struct mproc__eventcount *count);
 
 static inline bool mproc__eventcount_awaited(const struct mproc__eventcount *count) {
     return mproc__load32(&count->sleepers) != 0; /* SYNC(eventcount.sleepers) */

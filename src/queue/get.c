@@ -8,6 +8,7 @@
 #include "queue.h"
 #include "queue/batch.h"
 #include "queue/bound.h"
+#include "queue/near.h"
 #include "queue/segment.h"
 #include "queue/traced.h"
 #include "queue/wait.h"
@@ -91,16 +92,18 @@ static int take_boxed(mproc_queue *queue, struct mproc__hand *hand, mproc_messag
 }
 
 /* What is in the hand becomes the member's, and the caller's. */
-static MPROC__NOINLINE void hand_over_block(struct mproc__hand *hand, mproc_message *message) {
+static MPROC__NOINLINE void hand_over_block(mproc_queue *queue, struct mproc__hand *hand,
+                                            mproc_message *message) {
     struct mproc__object *object = (struct mproc__object *)(uintptr_t)hand->message;
     mproc__object_adopt(hand, &hand->message);
     message->block = object;
     message->data = mproc__parcel_payload(object);
+    mproc__queue_came_near(queue, message->size);
 }
 
-static inline void hand_over(struct mproc__hand *hand, mproc_message *message) {
+static inline void hand_over(mproc_queue *queue, struct mproc__hand *hand, mproc_message *message) {
     if (mproc__unlikely(hand->message != 0)) {
-        hand_over_block(hand, message);
+        hand_over_block(queue, hand, message);
     }
 }
 
@@ -117,7 +120,7 @@ static MPROC__INLINE int get_once(mproc_queue *queue, mproc_message *message,
     }
     if (r == 0) { /* what is in the hand is the last */
         bool first = more == NULL || more->got == 0;
-        hand_over(hand, first ? message : &more->messages[more->got - 1]);
+        hand_over(queue, hand, first ? message : &more->messages[more->got - 1]);
     }
     mproc__hand_put(hand);
     return r;
@@ -174,7 +177,7 @@ static inline int get_fast(mproc_queue *queue, mproc_message *message) {
     struct mproc__hand *hand = mproc__hand_get();
     int r = try_take(queue, hand, &got, NULL, NULL, 0);
     if (mproc__likely(r == 0)) {
-        hand_over(hand, &got);
+        hand_over(queue, hand, &got);
         *message = got;
     }
     mproc__hand_put(hand);

@@ -13,6 +13,7 @@
 #include "queue.h"
 #include "queue/batch.h"
 #include "queue/bound.h"
+#include "queue/near.h"
 #include "queue/segment.h"
 #include "queue/traced.h"
 #include "queue/wait.h"
@@ -171,6 +172,9 @@ static MPROC__INLINE int put_out(mproc_queue *queue, struct outgoing *out, int64
     mproc__guard_patience = timeout;
     if (mproc__unlikely(!is_inline(out) && mproc__queue_too_big(out->size, out->nbuffers))) {
         return MPROC_ETOOBIG;
+    }
+    if (mproc__unlikely(!is_inline(out))) {
+        mproc__queue_stay_near(queue, out->size, timeout);
     }
     for (;;) {
         struct mproc__hand *hand = mproc__hand_get();

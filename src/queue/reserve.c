@@ -8,6 +8,7 @@
  */
 #include "core/heap.h"
 #include "core/parcel.h"
+#include "queue/near.h"
 #include "queue/put.h"
 #include "queue/traced.h"
 #include "queue/wait.h"
@@ -79,6 +80,7 @@ int mproc_queue_commit(mproc_queue *queue, mproc_message *message, int64_t timeo
     }
     int64_t deadline = -1;
     mproc__guard_patience = timeout;
+    mproc__queue_stay_near(queue, message->size, timeout);
     int r = commit_once(queue, message);
     while (r == -EAGAIN) {
         r = mproc__queue_await_room(queue, true, timeout, &deadline);

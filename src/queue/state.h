@@ -14,7 +14,7 @@
  *                   ahead.
  *   tail_seen       The consumers' copy of tail_ticket. With it they read the producers' cache line
  *                   only when they have caught up. Never ahead.
- *   items, room, idle   Event counts (core/eventcount.h).
+ *   items, room, idle, near   Event counts (core/eventcount.h); of `near` see near.c.
  *   bound, most_bytes   Constant.
  *   tail_bytes, head_bytes   How many bytes have been put and taken, if most_bytes is not 0: with
  *                   the tickets, but read by producers before the head's is published. After a
@@ -77,6 +77,7 @@ struct mproc_queue {
     /* read by all, seldom written */
     _Alignas(MPROC__LINE) struct mproc__eventcount items;
     struct mproc__eventcount room;
+    struct mproc__eventcount near;
     uint64_t bound;
     uint64_t most_bytes; /* 0: no bound; with one, `bound` is not 0 either */
     uint32_t closed;

@@ -1,0 +1,61 @@
+/*
+ * near.c - producers of large messages that stay near the consumers on their CPU
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * On one CPU only one side runs at a time. A producer that runs until its slice ends, or the queue
+ * is full, writes more bytes than the CPU's cache holds, and the consumer reads each of them from
+ * memory. So a producer that is NEAR bytes ahead of a consumer on its CPU naps until the consumer
+ * has taken half of them: what goes through the queue stays in the cache. It does not yield: a
+ * scheduler that counts a yield as CPU time used would let strangers on that CPU go before it.
+ *
+ * A nap is a hint, and no put depends on it. It ends by itself, also when the consumers are
+ * stopped, dead, or were never on this CPU, and a thread takes no second one before a message has
+ * been taken. So `near` needs no fence between the head's ticket and the look at its sleepers, and
+ * a member that is killed in a nap costs one idle wake.
+ */
+#include "queue/near.h"
+
+#include "system/os.h"
+
+#define NEAR ((uint64_t)1 << 20)   /* bytes: half of a common second-level cache */
+#define MESSAGES_LEAST 4           /* fewer of them make no stream of what fits the cache */
+#define NAP ((int64_t)1000 * 1000) /* ns at most: a consumer on the same CPU takes many meanwhile */
+
+/* The head's ticket that the last nap of this thread saw no message taken at. If it is another
+ * queue's by chance, one nap is left out. At ticket 0 nobody has taken anything yet. */
+static MPROC__THREAD uint64_t stood;
+
+/* So many messages of that size are NEAR bytes. What takes its bytes along elsewhere has none. */
+static uint64_t near_of(size_t size) {
+    return size != 0 ? NEAR / size : UINT64_MAX;
+}
+
+static uint64_t inside(const mproc_queue *queue) {
+    return mproc__peek64(&queue->tail_ticket) - mproc__queue_head_ticket(queue);
+}
+
+static bool consumer_is_here(const mproc_queue *queue) {
+    return mproc__peek32(&queue->consumer_cpu) == (uint32_t)mproc__os_cpu();
+}
+
+void mproc__queue_stay_near(mproc_queue *queue, size_t size, int64_t timeout) {
+    uint64_t most = near_of(size), head = mproc__queue_head_ticket(queue);
+    if (most < MESSAGES_LEAST || timeout == 0 || head == stood || inside(queue) < most ||
+        !consumer_is_here(queue)) {
+        return;
+    }
+    uint32_t seen = mproc__eventcount_announce(&queue->near);
+    if (inside(queue) >= most) {
+        int64_t slice = timeout > 0 && timeout < NAP ? timeout : NAP;
+        (void)mproc__eventcount_sleep(&queue->near, seen, slice);
+    }
+    uint64_t now = mproc__queue_head_ticket(queue);
+    stood = now == head ? head : 0;
+}
+
+void mproc__queue_came_near(mproc_queue *queue, size_t size) {
+    if (mproc__eventcount_awaited(&queue->near) && inside(queue) <= near_of(size) / 2) {
+        mproc__eventcount_wake_sleepers(&queue->near);
+    }
+}
