@@ -78,13 +78,16 @@ static int spread(PyTypeObject *type, const char *const *names, PyObject **value
     return arguments_spread_new(type->tp_name, names, values, n, positional, args, keywords);
 }
 
-static void swap(struct acquire_handle *a, struct acquire_handle *b) {
-    void *object = a->handle.object;
-    struct acquire_options options = a->options;
-    a->handle.object = b->handle.object;
-    a->options = b->options;
-    b->handle.object = object;
-    b->options = options;
+/* Takes what another handle is made of, which is as one that was never initialised then. */
+static int take_over(struct acquire_handle *self, struct acquire_handle *made) {
+    void *object = made->handle.object;
+    made->handle.object = NULL;
+    if (handle_replace((PyObject *)self, object) < 0) {
+        return -1;
+    }
+    THREADS_STORE(self->options.recover, made->options.recover);
+    THREADS_STORE(self->options.is_fork_ctx, made->options.is_fork_ctx);
+    return 0;
 }
 
 int acquire_init(PyObject *self, PyObject *args, PyObject *keywords) {
@@ -99,9 +102,9 @@ int acquire_init(PyObject *self, PyObject *args, PyObject *keywords) {
     if (made == NULL) {
         return -1;
     }
-    swap((struct acquire_handle *)self, (struct acquire_handle *)made);
+    int r = take_over((struct acquire_handle *)self, (struct acquire_handle *)made);
     Py_DECREF(made);
-    return 0;
+    return r;
 }
 
 int acquire_new_event(PyTypeObject *type, PyObject *args, PyObject *keywords,

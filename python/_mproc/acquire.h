@@ -72,6 +72,10 @@ static inline struct acquire_options *acquire_options_of(PyObject *self) {
     return &((struct acquire_handle *)self)->options;
 }
 
+static inline char acquire_recovers(PyObject *self) {
+    return THREADS_LOAD(acquire_options_of(self)->recover);
+}
+
 #define ACQUIRE_OPTION(name, doc)                                                                  \
     { "_" #name, T_BOOL, offsetof(struct acquire_handle, options.name), 0, doc }
 #define ACQUIRE_RECOVER                                                                            \

@@ -16,8 +16,8 @@
 #define OBJECT_JOIN(a, b) OBJECT_JOIN_(a, b)
 #define OBJECT_DO(verb) OBJECT_JOIN(OBJECT, verb)
 
-/* What acquire() returns or raises for a code of the core. */
-static PyObject *acquired(PyObject *self, int code);
+/* What acquire() returns or raises for a code of the core, which is about this object. */
+static PyObject *acquired(PyObject *self, OBJECT *object, int code);
 /* What release() raises for a code that is not 0. */
 static PyObject *not_released(int code);
 
@@ -26,12 +26,13 @@ static OBJECT *object_of(PyObject *self) {
 }
 
 static PyObject *acquire(PyObject *self, int64_t timeout) {
-    int r = OBJECT_DO(acquire)(object_of(self), 0);
+    OBJECT *object = object_of(self);
+    int r = OBJECT_DO(acquire)(object, 0);
     if (r == -ETIMEDOUT && timeout != 0) {
         int64_t deadline = blocking_deadline(timeout);
-        BLOCKING(r, OBJECT_DO(acquire)(object_of(self), blocking_left(deadline)));
+        BLOCKING(r, OBJECT_DO(acquire)(object, blocking_left(deadline)));
     }
-    return acquired(self, r);
+    return acquired(self, object, r);
 }
 
 static PyObject *acquire_method(PyObject *self, PyObject *const *args, Py_ssize_t nargs,

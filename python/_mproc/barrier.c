@@ -45,8 +45,9 @@ static PyObject *barrier_make(PyObject *self, PyObject *parties) {
     if (r < 0) {
         return r == BLOCKING_RAISED ? NULL : error_raise(r);
     }
-    mproc_drop(barrier_of(self));
-    ((struct handle *)self)->object = barrier;
+    if (handle_replace(self, barrier) < 0) {
+        return NULL;
+    }
     Py_RETURN_NONE;
 }
 
@@ -71,8 +72,9 @@ static int wait_by(PyObject *self, PyObject *seconds, unsigned *index,
     if (blocking_timeout(seconds, &timeout) < 0) {
         return BLOCKING_RAISED;
     }
+    mproc_barrier *barrier = barrier_of(self);
     int64_t deadline = blocking_deadline(timeout);
-    BLOCKING(r, wait(barrier_of(self), blocking_left(deadline), index));
+    BLOCKING(r, wait(barrier, blocking_left(deadline), index));
     return r;
 }
 
@@ -98,18 +100,19 @@ static PyObject *passed(PyObject *self, int r, const mproc_ticket *ticket) {
 
 /* A ticket, or at once what _try() returns. */
 static PyObject *barrier_begin(PyObject *self, PyObject *action) {
+    mproc_barrier *barrier = barrier_of(self);
     mproc_ticket ticket;
     int r, acts = PyObject_IsTrue(action);
     if (acts < 0) {
         return NULL;
     }
-    BLOCKING(r, mproc_barrier_begin(barrier_of(self), acts, &ticket));
+    BLOCKING(r, mproc_barrier_begin(barrier, acts, &ticket));
     if (r != -EAGAIN) {
         return passed(self, r, &ticket);
     }
     PyObject *capsule = ticket_new(&ticket);
     if (capsule == NULL) {
-        (void)mproc_barrier_end(barrier_of(self), &ticket);
+        (void)mproc_barrier_end(barrier, &ticket);
     }
     return capsule;
 }

@@ -103,7 +103,7 @@ static PyObject *condition_setstate(PyObject *self, PyObject *lock) {
  * it. */
 static PyObject *owner_died(struct condition *self) {
     mproc_lock_holder dead;
-    if (acquire_options_of(self->lock)->recover) {
+    if (acquire_recovers(self->lock)) {
         Py_RETURN_TRUE;
     }
     if (self->recursive) {

@@ -7,6 +7,11 @@
 
 #include "error.h"
 
+struct handle_former {
+    void *object;
+    struct handle_former *next;
+};
+
 PyObject *handle_new(PyTypeObject *type, int code, void *owned) {
     if (code == MPROC_ETOOBIG) {
         return PyErr_NoMemory();
@@ -23,9 +28,38 @@ PyObject *handle_new(PyTypeObject *type, int code, void *owned) {
     return (PyObject *)self;
 }
 
+int handle_replace(PyObject *self, void *owned) {
+    struct handle *handle = (struct handle *)self;
+    if (THREADS_SET_FIRST(handle->object, owned)) {
+        return 0;
+    }
+    struct handle_former *former = PyMem_Malloc(sizeof *former);
+    if (former == NULL) {
+        mproc_drop(owned);
+        PyErr_NoMemory();
+        return -1;
+    }
+    Py_BEGIN_CRITICAL_SECTION(self);
+    *former = (struct handle_former){handle->object, handle->former};
+    handle->former = former;
+    THREADS_STORE(handle->object, owned);
+    Py_END_CRITICAL_SECTION();
+    return 0;
+}
+
+static void drop_former(struct handle_former *former) {
+    while (former != NULL) {
+        struct handle_former *next = former->next;
+        mproc_drop(former->object);
+        PyMem_Free(former);
+        former = next;
+    }
+}
+
 void handle_dealloc(PyObject *self) {
     PyTypeObject *type = Py_TYPE(self);
     mproc_drop(((struct handle *)self)->object);
+    drop_former(((struct handle *)self)->former);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -48,5 +82,5 @@ PyObject *handle_adopt(PyObject *type, PyObject *address) {
 }
 
 PyObject *handle_address(PyObject *self, void *Py_UNUSED(unused)) {
-    return PyLong_FromVoidPtr(((struct handle *)self)->object);
+    return PyLong_FromVoidPtr(handle_object(self));
 }

@@ -13,15 +13,24 @@
 
 #include "module.h"
 #include "mproc.h"
+#include "threads.h"
+
+struct handle_former;
 
 struct handle {
-    PyObject_HEAD void *object; /* NULL: not initialised, or adopted by another */
+    PyObject_HEAD void *object;   /* NULL: not initialised, or adopted by another */
+    struct handle_former *former; /* what it was a hold on before */
 };
 
 /* Makes a handle of the type around what a constructor of the core gave: its code, and the object
  * whose hold the handle takes over if that is 0. NULL with the code's exception, or with
  * MemoryError; the hold is given back then. */
 PyObject *handle_new(PyTypeObject *type, int code, void *owned);
+
+/* From now on the handle is one hold on another object, which it takes over. What it was a hold on
+ * before stays until the handle goes, for other threads may be waiting in it. 0, or -1 with
+ * MemoryError; the hold is given back then. */
+int handle_replace(PyObject *self, void *owned);
 
 /* The object whose address that number is, lent. NULL with ValueError: it is no address of this
  * family's arena. */
@@ -41,7 +50,7 @@ PyObject *handle_address(PyObject *self, void *unused);    /* getter of `address
     { "address", handle_address, NULL, "Where the object stands in the arena.", NULL }
 
 static inline void *handle_object(PyObject *self) {
-    return ((struct handle *)self)->object;
+    return THREADS_LOAD(((struct handle *)self)->object);
 }
 
 #endif

@@ -13,18 +13,18 @@
 
 /* The holder died and the caller has the lock: it is released again, and the caller gets an error
  * that names the dead holder. */
-static PyObject *owner_died(PyObject *self) {
+static PyObject *owner_died(PyObject *self, OBJECT *object) {
     mproc_lock_holder dead;
-    if (acquire_options_of(self)->recover) {
+    if (acquire_recovers(self)) {
         Py_RETURN_TRUE;
     }
-    OBJECT_DO(dead_owner)(object_of(self), &dead);
-    (void)OBJECT_DO(release)(object_of(self));
+    OBJECT_DO(dead_owner)(object, &dead);
+    (void)OBJECT_DO(release)(object);
     return acquire_owner_died(&dead);
 }
 
-static PyObject *acquired(PyObject *self, int code) {
-    return code == -EOWNERDEAD ? owner_died(self) : acquire_result(code);
+static PyObject *acquired(PyObject *self, OBJECT *object, int code) {
+    return code == -EOWNERDEAD ? owner_died(self, object) : acquire_result(code);
 }
 
 static PyObject *locked_method(PyObject *self, PyObject *Py_UNUSED(unused)) {

@@ -8,7 +8,7 @@
  */
 #include "acquire_methods.h"
 
-static PyObject *acquired(PyObject *Py_UNUSED(self), int code) {
+static PyObject *acquired(PyObject *Py_UNUSED(self), OBJECT *Py_UNUSED(object), int code) {
     return acquire_result(code);
 }
 

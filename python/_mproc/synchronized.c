@@ -40,7 +40,7 @@ static struct synchronized *self_of(PyObject *self) {
 /* The holder of the lock died: the lock is released again, and the caller gets an error. */
 static int owner_died(struct synchronized *s) {
     mproc_lock_holder dead;
-    if (acquire_options_of(s->lock)->recover) {
+    if (acquire_recovers(s->lock)) {
         return 0;
     }
     mproc_rlock_dead_owner(s->rlock, &dead);

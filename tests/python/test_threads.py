@@ -5,6 +5,7 @@ import threading
 
 import numpy as np
 import pytest
+from conftest import wait_until
 
 import mproc
 from mproc import _mproc
@@ -240,3 +241,75 @@ def test_semlock_counts_what_all_threads_hold(kind, value):
 
     at_once(*[changing(take, 2_000)] * THREADS)
     assert (lock._count(), lock._get_value()) == (0, value)
+
+
+# ---- objects that are made anew
+
+
+def held(kind, address):
+    """A handle of what stands at an address, which somebody holds."""
+    _mproc.hold(address)
+    return kind.adopt(address)
+
+
+class OwnLock(_mproc.Lock):
+    """Is made a second time by its __init__()."""
+
+    def __init__(self):
+        super().__init__()
+
+
+def test_a_lock_that_is_made_anew_stays_for_those_who_wait():
+    lock = OwnLock()
+    address = lock.address
+    lock.acquire()
+    lock.__init__()
+    assert not lock.locked()
+    old = held(_mproc.Lock, address)
+    assert old.locked()
+    del old, lock
+    with pytest.raises(OSError, match="Invalid argument"):  # nothing stands there
+        _mproc.hold(address)
+
+
+def test_a_barrier_that_is_made_anew_while_a_thread_waits_at_it():
+    barrier, passed = _mproc.Barrier(2), []
+    address = barrier.address
+
+    def wait():
+        passed.append(barrier._pass(None))
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    assert wait_until(lambda: barrier.n_waiting == 1)
+    barrier._make(3)
+    old = held(_mproc.Barrier, address)
+    assert old._pass(None) == 1
+    thread.join(PATIENCE)
+    assert (passed, barrier.parties) == ([0], 3)
+
+
+def test_locks_are_made_anew_while_all_threads_use_them():
+    lock = OwnLock()
+
+    def make(_):
+        lock.__init__()
+
+    def use(_):
+        lock.acquire(False)
+        lock.locked()
+
+    at_once(*[changing(make, 300)] * 4, *[changing(use, 1_000)] * 4)
+
+
+def test_a_barrier_is_made_anew_while_all_threads_use_it():
+    barrier = _mproc.Barrier(1)
+
+    def make(_):
+        barrier._make(1)
+
+    def use(_):
+        assert barrier._pass(None) == 0
+        assert (barrier.parties, barrier.n_waiting) == (1, 0)
+
+    at_once(*[changing(make, 300)] * 4, *[changing(use, 1_000)] * 4)
