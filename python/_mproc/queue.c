@@ -48,20 +48,35 @@ static struct queue *fields(PyObject *self) {
  * with an exception. */
 static struct module_state *state_of(PyObject *self) {
     struct queue *queue = fields(self);
-    if (queue->state == NULL) {
-        queue->state = module_state_of(self);
+    struct module_state *state = THREADS_LOAD(queue->state);
+    if (state == NULL) {
+        state = module_state_of(self);
+        THREADS_STORE(queue->state, state);
     }
-    return queue->state;
+    return state;
+}
+
+/* 0, 1 or UNMADE: see above. */
+static int is_closed(PyObject *self) {
+    return THREADS_LOAD(fields(self)->closed);
+}
+
+static bool is_watched(PyObject *self) {
+    return THREADS_LOAD(fields(self)->watched);
+}
+
+static Py_ssize_t maxsize_of(PyObject *self) {
+    return THREADS_LOAD(fields(self)->maxsize);
 }
 
 static uint64_t count(PyObject *self) {
-    return fields(self)->closed == UNMADE ? 0 : mproc_queue_count(queue_of(self));
+    return is_closed(self) == UNMADE ? 0 : mproc_queue_count(queue_of(self));
 }
 
 /* ---------------------------------------------------------------- errors */
 
 static PyObject *raise_closed(PyObject *self) {
-    if (fields(self)->closed == UNMADE) {
+    if (is_closed(self) == UNMADE) {
         return PyErr_Format(PyExc_RuntimeError, "%s.__init__() was not called",
                             Py_TYPE(self)->tp_name);
     }
@@ -69,7 +84,7 @@ static PyObject *raise_closed(PyObject *self) {
 }
 
 static PyObject *raise_handle_closed(PyObject *self) {
-    if (fields(self)->closed == UNMADE) {
+    if (is_closed(self) == UNMADE) {
         return raise_closed(self);
     }
     PyErr_SetString(PyExc_OSError, "handle is closed");
@@ -121,7 +136,7 @@ static int put_message(mproc_queue *queue, struct message *message, int64_t time
 static bool is_boundless(PyObject *self) {
     uint64_t most_bytes = 0;
     (void)mproc_queue_bytes(queue_of(self), &most_bytes);
-    return fields(self)->maxsize == 0 && most_bytes == 0;
+    return maxsize_of(self) == 0 && most_bytes == 0;
 }
 
 static int put_object(PyObject *self, struct module_state *state, PyObject *object,
@@ -141,7 +156,7 @@ static int put_object(PyObject *self, struct module_state *state, PyObject *obje
 
 static PyObject *put_result(PyObject *self, struct module_state *state, int r, const char *who) {
     switch (r) {
-    case 0: return fields(self)->watched && tell(self) < 0 ? NULL : Py_NewRef(Py_None);
+    case 0: return is_watched(self) && tell(self) < 0 ? NULL : Py_NewRef(Py_None);
     case -ETIMEDOUT: return module_raise(state, MODULE_FULL, NULL);
     case BLOCKING_RAISED: return NULL;
     case MPROC_ECLOSED: return module_raise(state, MODULE_SHUT_DOWN, NULL);
@@ -344,7 +359,7 @@ static PyObject *get(PyObject *self, int64_t timeout) {
     if (r == 0) {
         PyObject *object = decode(state, &message);
         mproc_message_drop(&message);
-        if (fields(self)->watched && object != NULL && tell(self) < 0) {
+        if (is_watched(self) && object != NULL && tell(self) < 0) {
             Py_CLEAR(object);
         }
         return object;
@@ -438,7 +453,7 @@ static PyObject *get_many(PyObject *self, Py_ssize_t n, int64_t timeout) {
         return NULL;
     }
     int r = get_onto(list, self, state, n, timeout);
-    if (r == 0 && (!fields(self)->watched || tell(self) == 0)) {
+    if (r == 0 && (!is_watched(self) || tell(self) == 0)) {
         return list;
     }
     Py_DECREF(list);
@@ -477,10 +492,11 @@ static int make(PyObject *self, Py_ssize_t maxsize) {
         (void)error_raise(r);
         return -1;
     }
-    mproc_drop(queue->handle.object);
-    queue->handle.object = fresh;
-    queue->maxsize = maxsize > 0 ? maxsize : 0;
-    queue->closed = 0;
+    if (handle_replace(self, fresh) < 0) {
+        return -1;
+    }
+    THREADS_STORE(queue->maxsize, maxsize > 0 ? maxsize : 0);
+    THREADS_STORE(queue->closed, 0);
     return 0;
 }
 
@@ -520,11 +536,11 @@ static PyObject *queue_put(PyObject *self, PyObject *const *args, Py_ssize_t nar
             return NULL;
         }
     }
-    return fields(self)->closed ? raise_closed(self) : put(self, object, timeout);
+    return is_closed(self) ? raise_closed(self) : put(self, object, timeout);
 }
 
 static PyObject *queue_put_nowait(PyObject *self, PyObject *object) {
-    return fields(self)->closed ? raise_closed(self) : put(self, object, 0);
+    return is_closed(self) ? raise_closed(self) : put(self, object, 0);
 }
 
 static PyObject *queue_get(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
@@ -538,11 +554,11 @@ static PyObject *queue_get(PyObject *self, PyObject *const *args, Py_ssize_t nar
             return NULL;
         }
     }
-    return fields(self)->closed ? raise_closed(self) : get(self, timeout);
+    return is_closed(self) ? raise_closed(self) : get(self, timeout);
 }
 
 static PyObject *queue_get_nowait(PyObject *self, PyObject *Py_UNUSED(unused)) {
-    return fields(self)->closed ? raise_closed(self) : get(self, 0);
+    return is_closed(self) ? raise_closed(self) : get(self, 0);
 }
 
 static PyObject *queue_put_many(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
@@ -558,7 +574,7 @@ static PyObject *queue_put_many(PyObject *self, PyObject *const *args, Py_ssize_
         PyErr_SetString(PyExc_TypeError, "put_many() missing 1 required argument: 'iterable'");
         return NULL;
     }
-    return fields(self)->closed ? raise_closed(self) : put_many(self, values[0], timeout);
+    return is_closed(self) ? raise_closed(self) : put_many(self, values[0], timeout);
 }
 
 static PyObject *queue_get_many(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
@@ -578,7 +594,7 @@ static PyObject *queue_get_many(PyObject *self, PyObject *const *args, Py_ssize_
     if (n < 0) {
         return NULL;
     }
-    return fields(self)->closed ? raise_closed(self) : get_many(self, n, timeout);
+    return is_closed(self) ? raise_closed(self) : get_many(self, n, timeout);
 }
 
 static PyObject *queue_qsize(PyObject *self, PyObject *Py_UNUSED(unused)) {
@@ -591,12 +607,12 @@ static PyObject *queue_empty(PyObject *self, PyObject *Py_UNUSED(unused)) {
 
 static bool has_all_bytes(PyObject *self) {
     uint64_t most = 0;
-    uint64_t bytes = fields(self)->closed == UNMADE ? 0 : mproc_queue_bytes(queue_of(self), &most);
+    uint64_t bytes = is_closed(self) == UNMADE ? 0 : mproc_queue_bytes(queue_of(self), &most);
     return most != 0 && bytes >= most;
 }
 
 static PyObject *queue_full(PyObject *self, PyObject *Py_UNUSED(unused)) {
-    Py_ssize_t maxsize = fields(self)->maxsize;
+    Py_ssize_t maxsize = maxsize_of(self);
     bool all = maxsize > 0 && count(self) >= (uint64_t)maxsize;
     return PyBool_FromLong(all || has_all_bytes(self));
 }
@@ -606,7 +622,7 @@ static PyObject *queue_bound_bytes(PyObject *self, PyObject *number) {
     if (bytes == (unsigned long long)-1 && PyErr_Occurred()) {
         return NULL;
     }
-    if (fields(self)->closed) {
+    if (is_closed(self)) {
         return raise_closed(self);
     }
     int r = mproc_queue_bound_bytes(queue_of(self), bytes);
@@ -614,14 +630,14 @@ static PyObject *queue_bound_bytes(PyObject *self, PyObject *number) {
 }
 
 static PyObject *queue_close(PyObject *self, PyObject *Py_UNUSED(unused)) {
-    fields(self)->closed = 1;
+    THREADS_STORE(fields(self)->closed, 1);
     Py_RETURN_NONE;
 }
 
 /* _await(timeout): whether there is a message, which is left there, or none can come any more. */
 static PyObject *queue_await(PyObject *self, PyObject *seconds) {
     int64_t timeout;
-    if (fields(self)->closed == UNMADE) {
+    if (is_closed(self) == UNMADE) {
         return raise_closed(self);
     }
     if (blocking_timeout(seconds, &timeout) < 0) {
@@ -642,25 +658,26 @@ static PyObject *queue_await(PyObject *self, PyObject *seconds) {
 /* _another(): a Queue that is the same queue, with a hold of its own. */
 static PyObject *queue_another(PyObject *self, PyObject *Py_UNUSED(unused)) {
     struct module_state *state = state_of(self);
-    if (state == NULL || fields(self)->closed == UNMADE) {
+    if (state == NULL || is_closed(self) == UNMADE) {
         return state == NULL ? NULL : raise_closed(self);
     }
-    int r = mproc_hold(queue_of(self));
-    return handle_new((PyTypeObject *)state->queue_type, r, queue_of(self));
+    mproc_queue *queue = queue_of(self);
+    int r = mproc_hold(queue);
+    return handle_new((PyTypeObject *)state->queue_type, r, queue);
 }
 
 static PyObject *queue_try_get(PyObject *self, PyObject *Py_UNUSED(unused)) {
-    return fields(self)->closed ? raise_closed(self) : get(self, 0);
+    return is_closed(self) ? raise_closed(self) : get(self, 0);
 }
 
 static PyObject *get_watched(PyObject *self, void *Py_UNUSED(unused)) {
-    return PyBool_FromLong(fields(self)->watched);
+    return PyBool_FromLong(is_watched(self));
 }
 
 static int set_watched(PyObject *self, PyObject *value, void *Py_UNUSED(unused)) {
     int watched = value == NULL ? 0 : PyObject_IsTrue(value);
     if (watched >= 0) {
-        fields(self)->watched = (char)watched;
+        THREADS_STORE(fields(self)->watched, (char)watched);
     }
     return watched < 0 ? -1 : 0;
 }
@@ -677,7 +694,7 @@ static int set_watched(PyObject *self, PyObject *value, void *Py_UNUSED(unused))
     { "_watched", get_watched, set_watched, "Whether put and get call _changed().", NULL }
 
 static PyObject *get_maxsize(PyObject *self, void *Py_UNUSED(unused)) {
-    return PyLong_FromSsize_t(fields(self)->maxsize);
+    return PyLong_FromSsize_t(maxsize_of(self));
 }
 
 static int set_maxsize(PyObject *self, PyObject *value, void *Py_UNUSED(unused)) {
@@ -685,12 +702,12 @@ static int set_maxsize(PyObject *self, PyObject *value, void *Py_UNUSED(unused))
     if (maxsize == -1 && PyErr_Occurred()) {
         return -1;
     }
-    fields(self)->maxsize = maxsize;
+    THREADS_STORE(fields(self)->maxsize, maxsize);
     return 0;
 }
 
 static PyObject *get_closed(PyObject *self, void *Py_UNUSED(unused)) {
-    return PyBool_FromLong(fields(self)->closed);
+    return PyBool_FromLong(is_closed(self));
 }
 
 static PyObject *queue_shutdown(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
@@ -704,16 +721,16 @@ static PyObject *queue_shutdown(PyObject *self, PyObject *const *args, Py_ssize_
     if (now < 0) {
         return NULL;
     }
-    if (fields(self)->closed) {
+    if (is_closed(self)) {
         return raise_closed(self);
     }
     mproc_queue_shutdown(queue_of(self), now);
-    return fields(self)->watched && tell(self) < 0 ? NULL : Py_NewRef(Py_None);
+    return is_watched(self) && tell(self) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 /* These two are JoinableQueue's; any queue counts what is put and what is done. */
 static PyObject *queue_task_done(PyObject *self, PyObject *Py_UNUSED(unused)) {
-    if (fields(self)->closed == UNMADE) {
+    if (is_closed(self) == UNMADE) {
         return raise_closed(self);
     }
     if (mproc_queue_task_done(queue_of(self)) != 0) {
@@ -725,7 +742,7 @@ static PyObject *queue_task_done(PyObject *self, PyObject *Py_UNUSED(unused)) {
 
 static PyObject *queue_join(PyObject *self, PyObject *Py_UNUSED(unused)) {
     int r;
-    if (fields(self)->closed == UNMADE) {
+    if (is_closed(self) == UNMADE) {
         return raise_closed(self);
     }
     BLOCKING(r, mproc_queue_join(queue_of(self), MPROC_FOREVER));
@@ -737,7 +754,7 @@ static PyObject *queue_join(PyObject *self, PyObject *Py_UNUSED(unused)) {
 
 static PyObject *queue_all_done(PyObject *self, PyObject *const *args, Py_ssize_t nargs) {
     int64_t timeout = 0;
-    if (fields(self)->closed == UNMADE) {
+    if (is_closed(self) == UNMADE) {
         return raise_closed(self);
     }
     if (nargs > 0 && blocking_timeout(args[0], &timeout) < 0) {
@@ -854,16 +871,15 @@ static PyObject *simple_make(PyObject *self, PyObject *Py_UNUSED(unused)) {
 }
 
 static PyObject *simple_put(PyObject *self, PyObject *object) {
-    return fields(self)->closed ? raise_handle_closed(self) : put(self, object, MPROC_FOREVER);
+    return is_closed(self) ? raise_handle_closed(self) : put(self, object, MPROC_FOREVER);
 }
 
 static PyObject *simple_get(PyObject *self, PyObject *Py_UNUSED(unused)) {
-    return fields(self)->closed ? raise_handle_closed(self) : get(self, MPROC_FOREVER);
+    return is_closed(self) ? raise_handle_closed(self) : get(self, MPROC_FOREVER);
 }
 
 static PyObject *simple_put_many(PyObject *self, PyObject *iterable) {
-    return fields(self)->closed ? raise_handle_closed(self)
-                                : put_many(self, iterable, MPROC_FOREVER);
+    return is_closed(self) ? raise_handle_closed(self) : put_many(self, iterable, MPROC_FOREVER);
 }
 
 static PyObject *simple_get_many(PyObject *self, PyObject *number) {
@@ -871,11 +887,11 @@ static PyObject *simple_get_many(PyObject *self, PyObject *number) {
     if (n < 0) {
         return NULL;
     }
-    return fields(self)->closed ? raise_handle_closed(self) : get_many(self, n, MPROC_FOREVER);
+    return is_closed(self) ? raise_handle_closed(self) : get_many(self, n, MPROC_FOREVER);
 }
 
 static PyObject *simple_empty(PyObject *self, PyObject *Py_UNUSED(unused)) {
-    return fields(self)->closed ? raise_handle_closed(self) : queue_empty(self, NULL);
+    return is_closed(self) ? raise_handle_closed(self) : queue_empty(self, NULL);
 }
 
 static PyMethodDef simple_methods[] = {

@@ -1,7 +1,9 @@
 """Eight threads at one object of the extension, for interpreters with and without the GIL."""
 
+import contextlib
 import os
 import threading
+from queue import Empty
 
 import numpy as np
 import pytest
@@ -313,3 +315,34 @@ def test_a_barrier_is_made_anew_while_all_threads_use_it():
         assert (barrier.parties, barrier.n_waiting) == (1, 0)
 
     at_once(*[changing(make, 300)] * 4, *[changing(use, 1_000)] * 4)
+
+
+# ---- queues
+
+
+def test_a_queue_that_is_made_anew_stays_for_those_who_wait():
+    queue = _mproc.Queue()
+    address = queue.address
+    queue.put(1)
+    queue.__init__(2)
+    assert queue.empty()
+    assert held(_mproc.Queue, address).get() == 1
+
+
+@pytest.mark.parametrize("kind", [_mproc.Queue, _mproc.SimpleQueue])
+def test_a_queue_is_made_and_closed_while_all_threads_use_it(kind):
+    queue = kind()
+
+    def make(_):
+        queue.__init__()
+
+    def close(_):
+        queue.close()
+
+    def use(i):
+        with contextlib.suppress(ValueError, OSError, Empty):  # it was closed, or is another one
+            queue.put([i])
+            assert len(queue._try_get()) == 1
+            queue._another().empty()
+
+    at_once(*[changing(make, 300)] * 2, *[changing(close, 300)] * 2, *[changing(use, 1_000)] * 4)
