@@ -11,12 +11,16 @@
 #include "arguments.h"
 #include "ticket.h"
 
-struct condition {
-    struct handle handle;
+struct binding {
     PyObject *lock;    /* a Lock or RLock; NULL until it is bound */
     PyObject *acquire; /* its bound methods, which are the condition's own, too */
     PyObject *release;
     int recursive;
+};
+
+struct condition {
+    struct handle handle;
+    struct binding binding;
 };
 
 static struct condition *condition_at(PyObject *self) {
@@ -29,20 +33,43 @@ static mproc_condition *condition_of(PyObject *self) {
 
 /* ---------------------------------------------------------------- life */
 
-static int bind(struct condition *self, PyObject *lock) {
-    struct module_state *state = module_state_of((PyObject *)self);
+static void unbind(struct binding *binding) {
+    Py_XDECREF(binding->lock);
+    Py_XDECREF(binding->acquire);
+    Py_XDECREF(binding->release);
+}
+
+/* The condition has one whole binding after another; who waits keeps what it began with. */
+static void replace(PyObject *self, struct binding *binding) {
+    struct binding old;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    old = condition_at(self)->binding;
+    condition_at(self)->binding = *binding;
+    Py_END_CRITICAL_SECTION();
+    unbind(&old);
+}
+
+static int bind(PyObject *self, PyObject *lock) {
+    struct module_state *state = module_state_of(self);
     if (state == NULL) {
         return -1;
     }
-    self->recursive = module_is_a(lock, state->rlock_type);
-    if (!self->recursive && !module_is_a(lock, state->lock_type)) {
+    int recursive = module_is_a(lock, state->rlock_type);
+    if (!recursive && !module_is_a(lock, state->lock_type)) {
         PyErr_Format(PyExc_TypeError, "a condition works over a Lock or RLock, not %R", lock);
         return -1;
     }
-    Py_XSETREF(self->lock, Py_NewRef(lock));
-    Py_XSETREF(self->acquire, PyObject_GetAttrString(lock, "acquire"));
-    Py_XSETREF(self->release, PyObject_GetAttrString(lock, "release"));
-    return self->acquire != NULL && self->release != NULL ? 0 : -1;
+    struct binding binding = {Py_NewRef(lock), PyObject_GetAttrString(lock, "acquire"), NULL,
+                              recursive};
+    if (binding.acquire != NULL) {
+        binding.release = PyObject_GetAttrString(lock, "release");
+    }
+    if (binding.release == NULL) {
+        unbind(&binding);
+        return -1;
+    }
+    replace(self, &binding);
+    return 0;
 }
 
 /* Condition(lock) */
@@ -54,7 +81,7 @@ static PyObject *condition_new(PyTypeObject *type, PyObject *args, PyObject *Py_
     mproc_condition *condition = NULL;
     int r = mproc_condition_new(&condition);
     PyObject *self = handle_new(type, r, condition);
-    if (self != NULL && bind(condition_at(self), lock) < 0) {
+    if (self != NULL && bind(self, lock) < 0) {
         Py_CLEAR(self);
     }
     return self;
@@ -62,16 +89,16 @@ static PyObject *condition_new(PyTypeObject *type, PyObject *args, PyObject *Py_
 
 static int condition_traverse(PyObject *self, visitproc visit, void *arg) {
     Py_VISIT(Py_TYPE(self));
-    Py_VISIT(condition_at(self)->lock);
-    Py_VISIT(condition_at(self)->acquire);
-    Py_VISIT(condition_at(self)->release);
+    Py_VISIT(condition_at(self)->binding.lock);
+    Py_VISIT(condition_at(self)->binding.acquire);
+    Py_VISIT(condition_at(self)->binding.release);
     return 0;
 }
 
 static int condition_clear(PyObject *self) {
-    Py_CLEAR(condition_at(self)->lock);
-    Py_CLEAR(condition_at(self)->acquire);
-    Py_CLEAR(condition_at(self)->release);
+    Py_CLEAR(condition_at(self)->binding.lock);
+    Py_CLEAR(condition_at(self)->binding.acquire);
+    Py_CLEAR(condition_at(self)->binding.release);
     return 0;
 }
 
@@ -81,17 +108,30 @@ static void condition_dealloc(PyObject *self) {
     handle_dealloc(self);
 }
 
-/* The handle with its lock, or NULL with an exception if it has none. */
-static struct condition *bound(PyObject *self) {
-    if (condition_at(self)->lock == NULL) {
-        PyErr_SetString(PyExc_ValueError, "the condition has no lock");
-        return NULL;
+static void has_no_lock(void) {
+    PyErr_SetString(PyExc_ValueError, "the condition has no lock");
+}
+
+/* The lock that a call works with to its end, whatever the condition is bound to meanwhile. */
+struct held {
+    PyObject *lock; /* owned */
+    int recursive;
+};
+
+/* 0, or -1 with an exception: the condition has none. */
+static int hold_lock(PyObject *self, struct held *out) {
+    Py_BEGIN_CRITICAL_SECTION(self);
+    out->lock = Py_XNewRef(condition_at(self)->binding.lock);
+    out->recursive = condition_at(self)->binding.recursive;
+    Py_END_CRITICAL_SECTION();
+    if (out->lock == NULL) {
+        has_no_lock();
     }
-    return condition_at(self);
+    return out->lock == NULL ? -1 : 0;
 }
 
 static PyObject *condition_setstate(PyObject *self, PyObject *lock) {
-    if (bind(condition_at(self), lock) < 0) {
+    if (bind(self, lock) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -101,63 +141,74 @@ static PyObject *condition_setstate(PyObject *self, PyObject *lock) {
 
 /* The last holder of the lock died. The waiter holds the lock all the same, for it will release
  * it. */
-static PyObject *owner_died(struct condition *self) {
+static PyObject *owner_died(const struct held *held) {
     mproc_lock_holder dead;
-    if (acquire_recovers(self->lock)) {
+    if (acquire_recovers(held->lock)) {
         Py_RETURN_TRUE;
     }
-    if (self->recursive) {
-        mproc_rlock_dead_owner(handle_object(self->lock), &dead);
+    if (held->recursive) {
+        mproc_rlock_dead_owner(handle_object(held->lock), &dead);
     } else {
-        mproc_lock_dead_owner(handle_object(self->lock), &dead);
+        mproc_lock_dead_owner(handle_object(held->lock), &dead);
     }
     return acquire_owner_died(&dead);
 }
 
-static PyObject *condition_wait(PyObject *object, PyObject *const *args, Py_ssize_t nargs,
-                                PyObject *names) {
-    int64_t timeout;
-    int r;
-    struct condition *self = bound(object);
-    if (self == NULL || acquire_wait_timeout(args, nargs, names, &timeout) < 0) {
-        return NULL;
-    }
-    void *lock = handle_object(self->lock);
+static PyObject *wait_with(PyObject *self, const struct held *held, int64_t timeout) {
+    void *lock = handle_object(held->lock);
     int64_t deadline = blocking_deadline(timeout);
-    BLOCKING(r, mproc_condition_wait(condition_of(object), lock, blocking_left(deadline)));
+    int r;
+    BLOCKING(r, mproc_condition_wait(condition_of(self), lock, blocking_left(deadline)));
     if (r == MPROC_ENOTHELD) {
         PyErr_SetString(PyExc_AssertionError, "must acquire() condition before using wait()");
         return NULL;
     }
-    return r == -EOWNERDEAD ? owner_died(self) : acquire_result(r);
+    return r == -EOWNERDEAD ? owner_died(held) : acquire_result(r);
 }
 
-static int is_mine(const struct condition *self) {
-    return self->recursive ? mproc_rlock_depth(handle_object(self->lock)) != 0
-                           : mproc_lock_is_mine(handle_object(self->lock));
+static PyObject *condition_wait(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                                PyObject *names) {
+    int64_t timeout;
+    struct held held;
+    if (acquire_wait_timeout(args, nargs, names, &timeout) < 0 || hold_lock(self, &held) < 0) {
+        return NULL;
+    }
+    PyObject *result = wait_with(self, &held, timeout);
+    Py_DECREF(held.lock);
+    return result;
+}
+
+/* Whether the calling thread holds the lock. -1 with an exception: there is none. */
+static int is_mine(PyObject *self) {
+    struct held held;
+    if (hold_lock(self, &held) < 0) {
+        return -1;
+    }
+    void *lock = handle_object(held.lock);
+    int mine = held.recursive ? mproc_rlock_depth(lock) != 0 : mproc_lock_is_mine(lock) != 0;
+    Py_DECREF(held.lock);
+    return mine;
 }
 
 /* ---------------------------------------------------------------- waiting in a coroutine */
 
 /* The lock stays as it is. */
-static PyObject *condition_begin(PyObject *object, PyObject *Py_UNUSED(unused)) {
-    struct condition *self = bound(object);
+static PyObject *condition_begin(PyObject *self, PyObject *Py_UNUSED(unused)) {
     mproc_ticket ticket;
-    int r;
-    if (self == NULL) {
-        return NULL;
-    }
-    if (!is_mine(self)) {
+    int r, mine = is_mine(self);
+    if (mine == 0) {
         PyErr_SetString(PyExc_AssertionError, "must acquire() condition before using await_()");
+    }
+    if (mine <= 0) {
         return NULL;
     }
-    BLOCKING(r, mproc_condition_begin(condition_of(object), &ticket));
+    BLOCKING(r, mproc_condition_begin(condition_of(self), &ticket));
     if (r != 0) {
         return r == BLOCKING_RAISED ? NULL : error_raise(r);
     }
     PyObject *capsule = ticket_new(&ticket);
     if (capsule == NULL) {
-        (void)mproc_condition_end(condition_of(object), &ticket);
+        (void)mproc_condition_end(condition_of(self), &ticket);
     }
     return capsule;
 }
@@ -176,20 +227,15 @@ static PyObject *condition_end(PyObject *self, PyObject *capsule) {
 
 /* ---------------------------------------------------------------- notifying */
 
-static int owned(const struct condition *self) {
+static PyObject *notify(PyObject *self, unsigned n) {
     int mine = is_mine(self);
-    if (!mine) {
+    if (mine == 0) {
         PyErr_SetString(PyExc_AssertionError, "lock is not owned");
     }
-    return mine;
-}
-
-static PyObject *notify(PyObject *object, unsigned n) {
-    struct condition *self = bound(object);
-    if (self == NULL || !owned(self)) {
+    if (mine <= 0) {
         return NULL;
     }
-    mproc_condition_notify(condition_of(object), n);
+    mproc_condition_notify(condition_of(self), n);
     Py_RETURN_NONE;
 }
 
@@ -214,15 +260,39 @@ static PyObject *condition_notify_all(PyObject *self, PyObject *Py_UNUSED(unused
 
 /* ---------------------------------------------------------------- the lock's */
 
-static PyObject *condition_enter(PyObject *object, PyObject *Py_UNUSED(unused)) {
-    struct condition *self = bound(object);
-    return self == NULL ? NULL : PyObject_CallNoArgs(self->acquire);
+/* What stands at an offset in the condition: a new reference, or NULL. */
+static PyObject *part_at(PyObject *self, size_t offset) {
+    PyObject *part;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    part = Py_XNewRef(*(PyObject **)((char *)self + offset));
+    Py_END_CRITICAL_SECTION();
+    return part;
 }
 
-static PyObject *condition_exit(PyObject *object, PyObject *const *Py_UNUSED(args),
+static PyObject *call(PyObject *self, size_t offset) {
+    PyObject *method = part_at(self, offset);
+    if (method == NULL) {
+        has_no_lock();
+        return NULL;
+    }
+    PyObject *result = PyObject_CallNoArgs(method);
+    Py_DECREF(method);
+    return result;
+}
+
+static PyObject *condition_enter(PyObject *self, PyObject *Py_UNUSED(unused)) {
+    return call(self, offsetof(struct condition, binding.acquire));
+}
+
+static PyObject *condition_exit(PyObject *self, PyObject *const *Py_UNUSED(args),
                                 Py_ssize_t Py_UNUSED(nargs)) {
-    struct condition *self = bound(object);
-    return self == NULL ? NULL : PyObject_CallNoArgs(self->release);
+    return call(self, offsetof(struct condition, binding.release));
+}
+
+/* The closure is the offset. */
+static PyObject *get_part(PyObject *self, void *offset) {
+    PyObject *part = part_at(self, (size_t)(uintptr_t)offset);
+    return part != NULL ? part : Py_NewRef(Py_None);
 }
 
 static PyObject *condition_waiting(PyObject *self, PyObject *Py_UNUSED(unused)) {
@@ -255,14 +325,16 @@ static PyMethodDef condition_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static PyMemberDef condition_members[] = {
-    {"_lock", T_OBJECT, offsetof(struct condition, lock), READONLY, "The Lock or RLock."},
-    {"acquire", T_OBJECT, offsetof(struct condition, acquire), READONLY, "The lock's acquire."},
-    {"release", T_OBJECT, offsetof(struct condition, release), READONLY, "The lock's release."},
-    {NULL, 0, 0, 0, NULL},
-};
+#define PART(name, field, doc)                                                                     \
+    { name, get_part, NULL, doc, (void *)offsetof(struct condition, binding.field) }
 
-static PyGetSetDef condition_getset[] = {HANDLE_ADDRESS, {NULL, NULL, NULL, NULL, NULL}};
+static PyGetSetDef condition_getset[] = {
+    PART("_lock", lock, "The Lock or RLock."),
+    PART("acquire", acquire, "The lock's acquire."),
+    PART("release", release, "The lock's release."),
+    HANDLE_ADDRESS,
+    {NULL, NULL, NULL, NULL, NULL},
+};
 
 static PyType_Slot condition_slots[] = {
     {Py_tp_doc, "Waiting for a notification, with a lock released meanwhile."},
@@ -271,7 +343,6 @@ static PyType_Slot condition_slots[] = {
     {Py_tp_traverse, (void *)condition_traverse},
     {Py_tp_clear, (void *)condition_clear},
     {Py_tp_methods, condition_methods},
-    {Py_tp_members, condition_members},
     {Py_tp_getset, condition_getset},
     {0, NULL},
 };

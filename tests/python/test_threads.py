@@ -346,3 +346,47 @@ def test_a_queue_is_made_and_closed_while_all_threads_use_it(kind):
             queue._another().empty()
 
     at_once(*[changing(make, 300)] * 2, *[changing(close, 300)] * 2, *[changing(use, 1_000)] * 4)
+
+
+# ---- the condition
+
+
+def test_a_condition_is_bound_anew_while_a_thread_waits():
+    gone, results = [], []
+
+    class Lock(_mproc.Lock):
+        def __del__(self):
+            gone.append(True)
+
+    condition = _mproc.Condition(Lock())
+
+    def wait():
+        condition.acquire()
+        results.append(condition.wait())
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    assert wait_until(lambda: condition._waiting() == 1)
+    condition.__setstate__(_mproc.RLock())
+    assert not gone  # it is acquired again at the end of the wait
+    with condition:
+        condition.notify()
+    thread.join(PATIENCE)
+    assert (results, gone) == ([True], [True])
+
+
+def test_a_condition_is_bound_anew_while_all_threads_use_it():
+    condition = _mproc.Condition(_mproc.Lock())
+
+    def bind(i):
+        condition.__setstate__(_mproc.Lock() if i % 2 else _mproc.RLock())
+
+    def use(_):
+        with pytest.raises(AssertionError):
+            condition.notify()
+        with pytest.raises(AssertionError):
+            condition.wait()
+        assert isinstance(condition._lock, _mproc.Lock | _mproc.RLock)
+        assert callable(condition.acquire)
+
+    at_once(*[changing(bind, 1_000)] * 4, *[changing(use, 1_000)] * 4)
