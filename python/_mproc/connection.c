@@ -80,8 +80,7 @@ static PyObject *connection_new(PyTypeObject *type, PyObject *args, PyObject *kw
 }
 
 int connection_shut(struct connection *self) {
-    int handle = self->handle, r = 0;
-    self->handle = -1;
+    int handle = threads_exchange(&self->handle, -1), r = 0;
     if (handle < 0) {
         return 0;
     }
@@ -113,15 +112,15 @@ static void connection_dealloc(PyObject *object) {
 
 int connection_make_plain(struct connection *self) {
     mproc_channel *channel = connection_channel(self);
-    int r;
-    if (channel == NULL || self->handle < 0) {
+    int r, handle = connection_handle(self);
+    if (channel == NULL || handle < 0) {
         return 0;
     }
     Py_BEGIN_ALLOW_THREADS;
-    r = mproc_channel_plain(channel, self->side, self->handle);
+    r = mproc_channel_plain(channel, self->side, handle);
     Py_END_ALLOW_THREADS;
     if (r == 0 || r == MPROC_EOTHER) {
-        self->plain = 1;
+        THREADS_STORE(self->plain, 1);
         return 0;
     }
     error_raise(r);
@@ -131,30 +130,26 @@ int connection_make_plain(struct connection *self) {
 /* ---------------------------------------------------------------- checks */
 
 int connection_require_open(struct connection *self) {
-    if (self->handle >= 0) {
-        return 0;
+    int handle = connection_handle(self);
+    if (handle < 0) {
+        PyErr_SetString(PyExc_OSError, "handle is closed");
     }
-    PyErr_SetString(PyExc_OSError, "handle is closed");
-    return -1;
+    return handle;
 }
 
 int connection_require_readable(struct connection *self) {
-    if (connection_require_open(self) < 0) {
-        return -1;
-    }
-    if (self->readable) {
-        return 0;
+    int handle = connection_require_open(self);
+    if (handle < 0 || THREADS_LOAD(self->readable)) {
+        return handle;
     }
     PyErr_SetString(PyExc_OSError, "connection is write-only");
     return -1;
 }
 
 int connection_require_writable(struct connection *self) {
-    if (connection_require_open(self) < 0) {
-        return -1;
-    }
-    if (self->writable) {
-        return 0;
+    int handle = connection_require_open(self);
+    if (handle < 0 || THREADS_LOAD(self->writable)) {
+        return handle;
     }
     PyErr_SetString(PyExc_OSError, "connection is read-only");
     return -1;
@@ -168,19 +163,22 @@ static PyObject *connection_check_closed(PyObject *object, PyObject *Py_UNUSED(u
 
 static PyObject *connection_check_readable(PyObject *object, PyObject *Py_UNUSED(unused)) {
     struct connection *self = connection_of(object);
-    return self->handle >= 0 && connection_require_readable(self) < 0 ? NULL : Py_NewRef(Py_None);
+    return connection_handle(self) >= 0 && connection_require_readable(self) < 0
+               ? NULL
+               : Py_NewRef(Py_None);
 }
 
 static PyObject *connection_check_writable(PyObject *object, PyObject *Py_UNUSED(unused)) {
     struct connection *self = connection_of(object);
-    return self->handle >= 0 && connection_require_writable(self) < 0 ? NULL : Py_NewRef(Py_None);
+    return connection_handle(self) >= 0 && connection_require_writable(self) < 0
+               ? NULL
+               : Py_NewRef(Py_None);
 }
 
 static PyObject *connection_fileno(PyObject *object, PyObject *Py_UNUSED(unused)) {
     struct connection *self = connection_of(object);
-    return connection_require_open(self) < 0 || connection_make_plain(self) < 0
-               ? NULL
-               : PyLong_FromLong(self->handle);
+    int handle = connection_require_open(self);
+    return handle < 0 || connection_make_plain(self) < 0 ? NULL : PyLong_FromLong(handle);
 }
 
 static PyObject *connection_close(PyObject *object, PyObject *Py_UNUSED(unused)) {
@@ -196,7 +194,7 @@ static PyObject *connection_detach(PyObject *object, PyObject *Py_UNUSED(unused)
     if (connection_make_plain(self) < 0) {
         return NULL;
     }
-    self->handle = -1;
+    THREADS_STORE(self->handle, -1);
     Py_RETURN_NONE;
 }
 
@@ -220,10 +218,11 @@ static PyObject *connection_reduce(PyObject *object, PyObject *Py_UNUSED(unused)
 
 static PyObject *get_handle(PyObject *object, void *Py_UNUSED(unused)) {
     struct connection *self = connection_of(object);
-    if (self->handle < 0) {
+    int handle = connection_handle(self);
+    if (handle < 0) {
         Py_RETURN_NONE;
     }
-    return connection_make_plain(self) < 0 ? NULL : PyLong_FromLong(self->handle);
+    return connection_make_plain(self) < 0 ? NULL : PyLong_FromLong(handle);
 }
 
 static int set_handle(PyObject *object, PyObject *value, void *Py_UNUSED(unused)) {
@@ -235,13 +234,13 @@ static int set_handle(PyObject *object, PyObject *value, void *Py_UNUSED(unused)
     if (connection_make_plain(self) < 0) {
         return -1;
     }
-    self->plain = 1;
-    self->handle = handle;
+    THREADS_STORE(self->plain, 1);
+    THREADS_STORE(self->handle, handle);
     return 0;
 }
 
 static PyObject *get_closed(PyObject *object, void *Py_UNUSED(unused)) {
-    return PyBool_FromLong(connection_of(object)->handle < 0);
+    return PyBool_FromLong(connection_handle(connection_of(object)) < 0);
 }
 
 static PyGetSetDef connection_getset[] = {
@@ -263,14 +262,15 @@ static PyMemberDef connection_members[] = {
 /* An end for a child that is being started, which is to have the channel, too. */
 static PyObject *connection_end(PyObject *object, PyObject *Py_UNUSED(unused)) {
     struct connection *self = connection_of(object);
-    if (connection_require_open(self) < 0) {
+    int handle = connection_require_open(self);
+    if (handle < 0) {
         return NULL;
     }
     mproc_channel *channel = connection_channel(self);
     if (channel == NULL || mproc_holds(channel) == 0) { /* a forked child that is no member */
         Py_RETURN_NONE;
     }
-    return Py_BuildValue("iNi", self->handle, PyLong_FromVoidPtr(channel), self->side);
+    return Py_BuildValue("iNi", handle, PyLong_FromVoidPtr(channel), self->side);
 }
 
 /* The hold on the channel is the calling process's already. */

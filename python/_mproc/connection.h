@@ -9,6 +9,7 @@
 #include "module.h"
 
 #include "mproc.h"
+#include "threads.h"
 
 #define CONNECTION_YOUNG 8 /* waits of a connection that are like those of other young ones */
 
@@ -32,10 +33,16 @@ static inline struct connection *connection_of(PyObject *self) {
 
 /* NULL: messages are bytes. */
 static inline mproc_channel *connection_channel(const struct connection *self) {
-    return self->plain ? NULL : self->channel;
+    return THREADS_LOAD(self->plain) ? NULL : self->channel;
 }
 
-/* 0, or -1 with OSError. */
+/* The descriptor; -1: the connection is closed, by another thread perhaps, since it was looked at.
+ */
+static inline int connection_handle(const struct connection *self) {
+    return THREADS_LOAD(self->handle);
+}
+
+/* The descriptor, or -1 with OSError. */
 int connection_require_open(struct connection *self);
 int connection_require_readable(struct connection *self);
 int connection_require_writable(struct connection *self);

@@ -48,10 +48,11 @@ static int look(int handle) {
 
 /* Connections that live for a few messages learn from each other. */
 static struct look *look_of(struct connection *self) {
-    if (self->waits == CONNECTION_YOUNG) {
+    unsigned char waits = THREADS_LOAD(self->waits);
+    if (waits == CONNECTION_YOUNG) {
         return &self->look;
     }
-    self->waits++;
+    THREADS_STORE(self->waits, waits + 1);
     return &self->state->young_connections;
 }
 
@@ -63,7 +64,7 @@ static int look_first(struct connection *self) {
         return 0;
     }
     Py_BEGIN_ALLOW_THREADS;
-    seen = look(self->handle);
+    seen = look(connection_handle(self));
     Py_END_ALLOW_THREADS;
     look_learn(history, !seen);
     /* A signal interrupts a sleep, but not a look. */
@@ -122,11 +123,23 @@ static int flatten(struct connection *self, struct incoming *in) {
     return 0;
 }
 
+/* In these two the system would wait for -1 without end. */
+static int await_size(const struct connection *self, size_t *size) {
+    int handle = connection_handle(self);
+    return handle < 0 ? -EBADF : mproc_pipe_recv_size(handle, size);
+}
+
+static int await_message(const struct connection *self, mproc_channel *channel,
+                         mproc_message *message) {
+    int handle = connection_handle(self);
+    return handle < 0 ? -EBADF : mproc_channel_recv_message(channel, self->side, handle, message);
+}
+
 /* The length of the next message, 0, a code, or BLOCKING_RAISED. */
 static int receive_bytes_header(struct connection *self, size_t *size) {
     int r;
     Py_BEGIN_ALLOW_THREADS;
-    r = mproc_pipe_try_size(self->handle, size);
+    r = mproc_pipe_try_size(connection_handle(self), size); /* -EBADF once it is closed */
     Py_END_ALLOW_THREADS;
     if (r != -EAGAIN && r != -EINTR) {
         return r;
@@ -134,17 +147,18 @@ static int receive_bytes_header(struct connection *self, size_t *size) {
     if (look_first(self) < 0) {
         return BLOCKING_RAISED;
     }
-    BLOCKING(r, mproc_pipe_recv_size(self->handle, size));
+    BLOCKING(r, await_size(self, size));
     return r;
 }
 
 /* A message of a channel's ring always fits into the room. */
 static int receive_from_channel(struct connection *self, mproc_channel *channel,
                                 struct incoming *in) {
-    int side = self->side;
-    int r = mproc_channel_try_recv_message(channel, side, self->handle, &in->message);
+    int handle = connection_handle(self);
+    int r = handle < 0 ? -EBADF
+                       : mproc_channel_try_recv_message(channel, self->side, handle, &in->message);
     if (r == -EAGAIN) {
-        BLOCKING(r, mproc_channel_recv_message(channel, side, self->handle, &in->message));
+        BLOCKING(r, await_message(self, channel, &in->message));
     }
     return r == MPROC_CHANNEL_BODY ? 0 : r;
 }
@@ -176,7 +190,7 @@ static int receive_body(struct connection *self, void *out, const struct incomin
     if (message->size == 0) {
         return 0;
     }
-    BLOCKING(r, mproc_pipe_recv_body(self->handle, out, message->size));
+    BLOCKING(r, mproc_pipe_recv_body(connection_handle(self), out, message->size));
     if (r == 0) {
         return 0;
     }
@@ -243,8 +257,8 @@ static int receive_size(struct connection *self, size_t most, struct incoming *i
         return 0;
     }
     incoming_clear(in);
-    if (self->writable) {
-        self->readable = 0;
+    if (THREADS_LOAD(self->writable)) {
+        THREADS_STORE(self->readable, 0);
     } else {
         (void)connection_shut(self);
     }
@@ -400,7 +414,7 @@ PyObject *connection_read(PyObject *object, PyObject *argument) {
     if (look_first(self) < 0) {
         return NULL;
     }
-    BLOCKING(r, read_some(self->handle, bytes, (size_t)most));
+    BLOCKING(r, read_some(connection_handle(self), bytes, (size_t)most));
     if (r == BLOCKING_RAISED) {
         return NULL;
     }

@@ -26,18 +26,40 @@ static PyObject *sent(int r) {
     return error_raise(r == MPROC_EEOF ? -EPIPE : r);
 }
 
+/* The same as the calls of the core, until the connection is closed. A signal's handler may do that
+ * between two of them. */
+static int try_channel(const struct connection *self, mproc_channel *channel,
+                       const struct iovec *pieces, int n) {
+    int handle = connection_handle(self);
+    return handle < 0 ? -EBADF : mproc_channel_try_sendv(channel, self->side, handle, pieces, n);
+}
+
+static int send_by_channel(const struct connection *self, mproc_channel *channel,
+                           const struct iovec *pieces, int n) {
+    int handle = connection_handle(self);
+    return handle < 0 ? -EBADF : mproc_channel_sendv(channel, self->side, handle, pieces, n);
+}
+
+static int send_parts(const struct connection *self, mproc_channel *channel,
+                      const struct message *m) {
+    int handle = connection_handle(self);
+    return handle < 0 ? -EBADF
+                      : mproc_channel_send_with(channel, self->side, handle, m->iov, m->niov,
+                                                m->parts.buffers, m->parts.nbuffers);
+}
+
 /* 0, a code or BLOCKING_RAISED. */
 static int send_pieces(struct connection *self, const struct iovec *pieces, int n) {
     mproc_channel *channel = connection_channel(self);
-    int r = MPROC_EOTHER, side = self->side;
+    int r = MPROC_EOTHER;
     if (channel != NULL) {
-        r = mproc_channel_try_sendv(channel, side, self->handle, pieces, n);
+        r = try_channel(self, channel, pieces, n);
         if (r == -EAGAIN) {
-            BLOCKING(r, mproc_channel_sendv(channel, side, self->handle, pieces, n));
+            BLOCKING(r, send_by_channel(self, channel, pieces, n));
         }
     }
     if (r == MPROC_EOTHER) {
-        BLOCKING(r, mproc_pipe_sendv(self->handle, pieces, n));
+        BLOCKING(r, mproc_pipe_sendv(connection_handle(self), pieces, n)); /* -1 is -EBADF */
     }
     return r;
 }
@@ -45,12 +67,11 @@ static int send_pieces(struct connection *self, const struct iovec *pieces, int 
 /* The same for a message with buffers. -EAGAIN, -ENOMEM: it has to go without. */
 static int send_with_parts(struct connection *self, const struct message *m) {
     mproc_channel *channel = connection_channel(self);
-    int r, side = self->side;
+    int r;
     if (channel == NULL) {
         return -EAGAIN;
     }
-    BLOCKING(r, mproc_channel_send_with(channel, side, self->handle, m->iov, m->niov,
-                                        m->parts.buffers, m->parts.nbuffers));
+    BLOCKING(r, send_parts(self, channel, m));
     return r == MPROC_EOTHER ? -EAGAIN : r;
 }
 
@@ -129,7 +150,8 @@ static int send_item(struct connection *self, struct module_state *state, PyObje
 /* From which size on buffers can go beside the next message, as copies. */
 static size_t least_part(const struct connection *self) {
     mproc_channel *channel = connection_channel(self);
-    return channel != NULL ? mproc_channel_offers(channel, self->side, self->handle) : SIZE_MAX;
+    return channel != NULL ? mproc_channel_offers(channel, self->side, connection_handle(self))
+                           : SIZE_MAX;
 }
 
 /* With a pickler. */

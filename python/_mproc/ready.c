@@ -15,9 +15,14 @@
 /* 1, 0 or a code. */
 static int poll_once(const struct connection *self, int64_t timeout) {
     mproc_channel *channel = connection_channel(self);
-    int r = channel != NULL ? mproc_channel_poll(channel, self->side, self->handle, timeout)
-                            : MPROC_EOTHER;
-    return r == MPROC_EOTHER ? mproc_pipe_poll(self->handle, timeout) : r;
+    int handle = connection_handle(self), r = MPROC_EOTHER;
+    if (handle < 0) { /* the system would wait without end */
+        return -EBADF;
+    }
+    if (channel != NULL) {
+        r = mproc_channel_poll(channel, self->side, handle, timeout);
+    }
+    return r == MPROC_EOTHER ? mproc_pipe_poll(handle, timeout) : r;
 }
 
 /* The same, or BLOCKING_RAISED. */
@@ -51,9 +56,9 @@ PyObject *connection_poll(PyObject *object, PyObject *const *args, Py_ssize_t na
 
 /* Has something come that its descriptor does not tell of? 1, 0, or -1 with an exception. Until the
  * next receive the descriptor tells of all that is to come. */
-static int look_at(const struct connection *self) {
+static int look_at(const struct connection *self, int handle) {
     mproc_channel *channel = connection_channel(self);
-    int r = channel != NULL ? mproc_channel_look(channel, self->side, self->handle) : 0;
+    int r = channel != NULL ? mproc_channel_look(channel, self->side, handle) : 0;
     if (r < 0 && r != MPROC_EOTHER) {
         error_raise(r);
         return -1;
@@ -78,9 +83,10 @@ static int descriptor(struct module_state *state, PyObject *object, unsigned cha
         return plain_descriptor(object);
     }
     struct connection *self = connection_of(object);
-    int r = connection_require_open(self) < 0 ? -1 : look_at(self);
+    int handle = connection_require_open(self);
+    int r = handle < 0 ? -1 : look_at(self, handle);
     *there = r > 0;
-    return r < 0 ? -1 : self->handle;
+    return r < 0 ? -1 : handle;
 }
 
 /* What is waited for: descriptors, and which of them are ready. */

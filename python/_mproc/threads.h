@@ -41,6 +41,11 @@
     __atomic_compare_exchange_n(&(place), &(__typeof__(place)){NULL}, (fresh), 0,                  \
                                 __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)
 
+/* What stood in a place, which has the value from now on. */
+static inline int threads_exchange(int *place, int value) {
+    return __atomic_exchange_n(place, value, __ATOMIC_ACQ_REL);
+}
+
 /* A mutex is a field of this type that is there in these builds only. */
 #define THREADS_LOCK(mutex) PyMutex_Lock(mutex)
 #define THREADS_UNLOCK(mutex) PyMutex_Unlock(mutex)
@@ -87,6 +92,12 @@ static inline PyObject *threads_value(PyObject *dict, PyObject *key) {
 #define THREADS_LOCK(mutex) ((void)0)
 #define THREADS_UNLOCK(mutex) ((void)0)
 #define THREADS_COPIES 0
+
+static inline int threads_exchange(int *place, int value) {
+    int old = *place;
+    *place = value;
+    return old;
+}
 
 static inline PyObject *threads_list(PyObject *list) {
     return list;

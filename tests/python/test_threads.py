@@ -1,6 +1,7 @@
 """Eight threads at one object of the extension, for interpreters with and without the GIL."""
 
 import contextlib
+import functools
 import os
 import threading
 from queue import Empty
@@ -43,6 +44,18 @@ def changing(change, times):
             change(i)
 
     return job
+
+
+def in_step(n, *works):
+    """As at_once(): each work at 0, at 1, and so on; none goes on before all have done theirs."""
+    step = threading.Barrier(len(works))
+
+    def job(work):
+        for i in range(n):
+            step.wait(PATIENCE)
+            work(i)
+
+    at_once(*[functools.partial(job, work) for work in works])
 
 
 # ---- messages
@@ -390,3 +403,54 @@ def test_a_condition_is_bound_anew_while_all_threads_use_it():
         assert callable(condition.acquire)
 
     at_once(*[changing(bind, 1_000)] * 4, *[changing(use, 1_000)] * 4)
+
+
+# ---- connections
+
+
+def test_connections_are_closed_once():
+    ends = [end for _ in range(200) for end in _mproc.pipe(True)]
+
+    def close(i):
+        ends[i].close()
+
+    in_step(len(ends), *[close] * THREADS)
+    assert all(end.closed for end in ends)
+
+
+def test_connections_are_closed_while_all_threads_use_them():
+    pairs = [_mproc.pipe(i % 2) for i in range(200)]
+
+    def close(i):
+        for end in pairs[i]:
+            end.close()
+
+    def use(i):
+        first, second = pairs[i]
+        with contextlib.suppress(OSError):
+            second.send(i)
+            first.poll()
+            assert first.fileno() >= 0
+            second.send([i])
+            assert _mproc.wait([first], 0) in ([], [first])
+
+    in_step(len(pairs), *[use] * 6, *[close] * 2)
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_messages_of_many_threads_are_whole(plain):
+    receiver, sender = _mproc.pipe(False)
+    if plain:
+        sender.fileno()
+    got = []
+
+    def send(i):
+        sender.send([i, "x" * (i % 100)])
+
+    def receive(_):
+        i, text = receiver.recv()
+        assert text == "x" * (i % 100)
+        got.append(i)
+
+    at_once(*[changing(send, 500)] * 7, changing(receive, 7 * 500))
+    assert sorted(got) == sorted(list(range(500)) * 7)
