@@ -9,6 +9,7 @@
  */
 #include "error.h"
 #include "shm.h"
+#include "threads.h"
 
 #include <errno.h>
 
@@ -18,18 +19,39 @@ struct shareable {
     PyObject_HEAD PyObject *segment; /* NULL: not bound yet */
 };
 
-static mproc_shm *list_of(PyObject *self) {
-    PyObject *segment = ((struct shareable *)self)->segment;
+/* What a call is in: another thread may bind the list anew, or close its segment. */
+struct use {
+    PyObject *segment; /* owned */
+    mproc_shm *list;
+};
+
+/* A new reference, or NULL with an exception. */
+static PyObject *segment_of(PyObject *self) {
+    PyObject *segment;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    segment = Py_XNewRef(((struct shareable *)self)->segment);
+    Py_END_CRITICAL_SECTION();
     if (segment == NULL) {
         PyErr_SetString(PyExc_ValueError, "the list has no shared memory");
-        return NULL;
     }
-    mproc_shm *list = segment_shm(segment);
-    if (list == NULL && PyErr_ExceptionMatches(PyExc_ValueError)) {
+    return segment;
+}
+
+/* 0, and leave() ends it; or -1 with an exception. */
+static int enter(PyObject *self, struct use *use) {
+    use->segment = segment_of(self);
+    use->list = use->segment != NULL ? segment_enter(use->segment) : NULL;
+    if (use->segment != NULL && use->list == NULL) {
+        Py_DECREF(use->segment);
         PyErr_SetString(PyExc_TypeError, "a bytes-like object is required, not 'NoneType'");
         error_note("the list's shared memory is closed");
     }
-    return list;
+    return use->list != NULL ? 0 : -1;
+}
+
+static void leave(const struct use *use) {
+    segment_leave(use->segment);
+    Py_DECREF(use->segment);
 }
 
 /* Raises the error of a code about item i of the list. NULL. */
@@ -150,7 +172,6 @@ static mproc_item *take_all(PyObject *values, Py_ssize_t n) {
 }
 
 static PyObject *create_of(PyObject *type, PyObject *values, PyObject *const *args) {
-    Py_ssize_t n = PySequence_Fast_GET_SIZE(values);
     PyObject *module = PyType_GetModuleByDef((PyTypeObject *)type, &module_definition);
     mproc_shm_options options;
     const char *name;
@@ -158,6 +179,7 @@ static PyObject *create_of(PyObject *type, PyObject *values, PyObject *const *ar
     if (module == NULL || segment_arguments(args[0], args[2], args[3], &name, &options) < 0) {
         return NULL;
     }
+    Py_ssize_t n = PySequence_Fast_GET_SIZE(values);
     mproc_item *items = take_all(values, n);
     if (items == NULL) {
         return NULL;
@@ -177,8 +199,8 @@ static PyObject *shareable_create(PyObject *type, PyObject *const *args, Py_ssiz
     if (n != 4) {
         return PyErr_Format(PyExc_TypeError, "_create() takes 4 arguments, not %zd", n);
     }
-    PyObject *values = PySequence_Fast(args[1], "a ShareableList is made of what is iterable; "
-                                                "this is not iterable");
+    PyObject *values = threads_sequence(args[1], "a ShareableList is made of what is iterable; "
+                                                 "this is not iterable");
     if (values == NULL) {
         return NULL;
     }
@@ -195,24 +217,29 @@ static PyObject *shareable_bind(PyObject *self, PyObject *segment) {
     if (Py_TYPE(segment) != module_state(module)->segment_type) {
         return PyErr_Format(PyExc_TypeError, "a Segment is needed, not %R", Py_TYPE(segment));
     }
-    Py_XSETREF(((struct shareable *)self)->segment, Py_NewRef(segment));
+    PyObject *old;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    old = ((struct shareable *)self)->segment;
+    ((struct shareable *)self)->segment = Py_NewRef(segment);
+    Py_END_CRITICAL_SECTION();
+    Py_XDECREF(old);
     Py_RETURN_NONE;
 }
 
 /* ---------------------------------------------------------------- as a sequence */
 
 static Py_ssize_t shareable_length(PyObject *self) {
-    mproc_shm *list = list_of(self);
+    struct use use;
     size_t n;
-    if (list == NULL) {
+    if (enter(self, &use) < 0) {
         return -1;
     }
-    int r = mproc_shareable_list_length(list, &n);
+    int r = mproc_shareable_list_length(use.list, &n);
     if (r != 0) {
-        raise_about_item(list, 0, r, "");
-        return -1;
+        raise_about_item(use.list, 0, r, "");
     }
-    return (Py_ssize_t)n;
+    leave(&use);
+    return r == 0 ? (Py_ssize_t)n : -1;
 }
 
 /* Reads a text that is longer than the room on the stack. */
@@ -233,19 +260,24 @@ static PyObject *read_long(mproc_shm *list, size_t i) {
     return value;
 }
 
-static PyObject *shareable_item(PyObject *self, Py_ssize_t i) {
-    mproc_shm *list = list_of(self);
+static PyObject *read_item(mproc_shm *list, size_t i) {
     char room[ROOM];
     mproc_item item;
-    if (list == NULL) {
-        return NULL;
-    }
-    int r = mproc_shareable_list_get(list, (size_t)i, &item, room, sizeof room);
+    int r = mproc_shareable_list_get(list, i, &item, room, sizeof room);
     if (r == 0) {
         return value_of(&item);
     }
-    return r == -ENOBUFS ? read_long(list, (size_t)i)
-                         : raise_about_item(list, (size_t)i, r, "index out of range");
+    return r == -ENOBUFS ? read_long(list, i) : raise_about_item(list, i, r, "index out of range");
+}
+
+static PyObject *shareable_item(PyObject *self, Py_ssize_t i) {
+    struct use use;
+    if (enter(self, &use) < 0) {
+        return NULL;
+    }
+    PyObject *value = read_item(use.list, (size_t)i);
+    leave(&use);
+    return value;
 }
 
 static int index_of(PyObject *self, PyObject *key, Py_ssize_t *out) {
@@ -268,36 +300,47 @@ static PyObject *shareable_subscript(PyObject *self, PyObject *key) {
     return index_of(self, key, &i) < 0 ? NULL : shareable_item(self, i);
 }
 
-static int shareable_assign(PyObject *self, PyObject *key, PyObject *value) {
-    Py_ssize_t i;
+static int write_item(mproc_shm *list, size_t i, PyObject *value) {
     mproc_item item;
+    if (take(value, &item) < 0) {
+        return -1;
+    }
+    int r = mproc_shareable_list_set(list, i, &item);
+    if (r != 0) {
+        raise_about_item(list, i, r, "assignment index out of range");
+    }
+    return r == 0 ? 0 : -1;
+}
+
+static int shareable_assign(PyObject *self, PyObject *key, PyObject *value) {
+    struct use use;
+    Py_ssize_t i;
     if (value == NULL) {
         PyErr_SetString(PyExc_AttributeError, "__delitem__");
         error_note("a ShareableList has a fixed length");
         return -1;
     }
-    mproc_shm *list = index_of(self, key, &i) < 0 ? NULL : list_of(self);
-    if (list == NULL || take(value, &item) < 0) {
+    if (index_of(self, key, &i) < 0 || enter(self, &use) < 0) {
         return -1;
     }
-    int r = mproc_shareable_list_set(list, (size_t)i, &item);
-    if (r != 0) {
-        raise_about_item(list, (size_t)i, r, "assignment index out of range");
-        return -1;
-    }
-    return 0;
+    int r = write_item(use.list, (size_t)i, value);
+    leave(&use);
+    return r;
 }
 
 static PyObject *shareable_format(PyObject *self, PyObject *key) {
     Py_ssize_t i;
     char format[9];
-    mproc_shm *list = index_of(self, key, &i) < 0 ? NULL : list_of(self);
-    if (list == NULL) {
+    struct use use;
+    if (index_of(self, key, &i) < 0 || enter(self, &use) < 0) {
         return NULL;
     }
-    int r = mproc_shareable_list_format(list, (size_t)i, format);
-    return r == 0 ? PyUnicode_FromString(format)
-                  : raise_about_item(list, (size_t)i, r, "Requested position out of range.");
+    int r = mproc_shareable_list_format(use.list, (size_t)i, format);
+    PyObject *result =
+        r == 0 ? PyUnicode_FromString(format)
+               : raise_about_item(use.list, (size_t)i, r, "Requested position out of range.");
+    leave(&use);
+    return result;
 }
 
 /* The first place from `i` on with an equal item: n if there is none, -1 with an exception. */

@@ -4,15 +4,19 @@
  * SPDX-License-Identifier: MIT
  *
  * Each view of the memory has a reference to the segment, by way of its buffer, and close() refuses
- * while there is a view. So nothing is unmapped under a view, whichever of the two goes first.
+ * while there is a view. So nothing is unmapped under a view, whichever of the two goes first. Nor
+ * under a call of another thread: what is closed meanwhile is left to the last such call.
  */
 #include "shm.h"
 
 #include "error.h"
+#include "threads.h"
 
 struct segment {
     PyObject_HEAD mproc_shm *shm; /* NULL: closed */
+    mproc_shm *left;              /* closed while calls were in it, the last of which drops it */
     Py_ssize_t exports;
+    Py_ssize_t calls; /* that are in it */
 };
 
 static struct segment *segment_of(PyObject *self) {
@@ -122,21 +126,40 @@ static PyObject *segment_keep(PyObject *Py_UNUSED(type), PyObject *name) {
 
 /* ---------------------------------------------------------------- the memory */
 
-mproc_shm *segment_shm(PyObject *segment) {
-    mproc_shm *shm = segment_of(segment)->shm;
+/* As segment_enter(), without an exception. */
+static mproc_shm *enter(PyObject *self) {
+    struct segment *segment = segment_of(self);
+    mproc_shm *shm;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    shm = segment->shm;
+    segment->calls += shm != NULL;
+    Py_END_CRITICAL_SECTION();
+    return shm;
+}
+
+mproc_shm *segment_enter(PyObject *self) {
+    mproc_shm *shm = enter(self);
     if (shm == NULL) {
         closed();
     }
     return shm;
 }
 
-/* NULL with ValueError when it is closed, with OSError when there is no memory for it. */
-static void *segment_data(PyObject *segment, size_t *size) {
-    mproc_shm *shm = segment_shm(segment);
-    void *data;
-    if (shm == NULL) {
-        return NULL;
+void segment_leave(PyObject *self) {
+    struct segment *segment = segment_of(self);
+    mproc_shm *left = NULL;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    if (--segment->calls == 0) {
+        left = segment->left;
+        segment->left = NULL;
     }
+    Py_END_CRITICAL_SECTION();
+    mproc_shm_drop(left);
+}
+
+/* NULL with OSError when there is no memory for it. */
+static void *data_of(mproc_shm *shm, size_t *size) {
+    void *data;
     int r = mproc_shm_data(shm, &data);
     if (r != 0) {
         PyObject *name = PyUnicode_FromFormat("/%s", mproc_shm_name(shm));
@@ -150,57 +173,101 @@ static void *segment_data(PyObject *segment, size_t *size) {
     return data;
 }
 
+/* One more view, or one less: the segment, or NULL when it is closed. */
+static mproc_shm *export(PyObject *self, int change) {
+    struct segment *segment = segment_of(self);
+    mproc_shm *shm;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    shm = segment->shm;
+    segment->exports += shm != NULL ? change : 0;
+    Py_END_CRITICAL_SECTION();
+    return shm;
+}
+
+/* The view is counted before it is there, so that no other thread closes the segment meanwhile. */
 static int segment_getbuffer(PyObject *self, Py_buffer *view, int flags) {
     size_t size;
-    void *data = segment_data(self, &size);
-    if (data == NULL) {
-        view->obj = NULL;
-        return -1;
+    mproc_shm *shm = export(self, 1);
+    void *data = shm != NULL ? data_of(shm, &size) : closed();
+    if (data != NULL && PyBuffer_FillInfo(view, self, data, (Py_ssize_t)size, 0, flags) == 0) {
+        return 0;
     }
-    if (PyBuffer_FillInfo(view, self, data, (Py_ssize_t)size, 0, flags) < 0) {
-        return -1;
+    if (shm != NULL) {
+        (void)export(self, -1);
     }
-    segment_of(self)->exports++;
-    return 0;
+    view->obj = NULL;
+    return -1;
 }
 
 static void segment_releasebuffer(PyObject *self, Py_buffer *Py_UNUSED(view)) {
-    segment_of(self)->exports--;
+    (void)export(self, -1);
+}
+
+/* Takes the segment out, unless it has views. *owned is NULL if calls are in it still. */
+static int take_out(PyObject *self, mproc_shm **owned) {
+    struct segment *segment = segment_of(self);
+    int busy;
+    *owned = NULL;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    busy = segment->exports > 0;
+    if (!busy && segment->shm != NULL) {
+        *(segment->calls > 0 ? &segment->left : owned) = segment->shm;
+        segment->shm = NULL;
+    }
+    Py_END_CRITICAL_SECTION();
+    return busy ? -1 : 0;
 }
 
 static PyObject *segment_close(PyObject *self, PyObject *Py_UNUSED(unused)) {
-    struct segment *segment = segment_of(self);
-    if (segment->exports > 0) {
+    mproc_shm *owned;
+    if (take_out(self, &owned) < 0) {
         PyErr_SetString(PyExc_BufferError, "cannot close exported pointers exist");
         return NULL;
     }
-    mproc_shm_drop(segment->shm);
-    segment->shm = NULL;
+    mproc_shm_drop(owned);
     Py_RETURN_NONE;
 }
 
 /* Maps the segment; its maker also has the system reserve its pages. */
 static PyObject *segment_commit(PyObject *self, PyObject *Py_UNUSED(unused)) {
     size_t size;
-    if (segment_data(self, &size) == NULL) {
+    mproc_shm *shm = segment_enter(self);
+    if (shm == NULL) {
         return NULL;
     }
-    Py_RETURN_NONE;
+    const void *data = data_of(shm, &size);
+    segment_leave(self);
+    return data != NULL ? Py_NewRef(Py_None) : NULL;
 }
 
 static PyObject *segment_size(PyObject *self, void *Py_UNUSED(unused)) {
-    mproc_shm *shm = segment_of(self)->shm;
-    return shm == NULL ? closed() : PyLong_FromSize_t(mproc_shm_size(shm));
+    mproc_shm *shm = segment_enter(self);
+    if (shm == NULL) {
+        return NULL;
+    }
+    PyObject *size = PyLong_FromSize_t(mproc_shm_size(shm));
+    segment_leave(self);
+    return size;
 }
 
 static PyObject *segment_name(PyObject *self, void *Py_UNUSED(unused)) {
-    mproc_shm *shm = segment_of(self)->shm;
-    return shm == NULL ? closed() : PyUnicode_FromString(mproc_shm_name(shm));
+    mproc_shm *shm = segment_enter(self);
+    if (shm == NULL) {
+        return NULL;
+    }
+    PyObject *name = PyUnicode_FromString(mproc_shm_name(shm));
+    segment_leave(self);
+    return name;
 }
 
 static PyObject *segment_fd(PyObject *self, void *Py_UNUSED(unused)) {
-    mproc_shm *shm = segment_of(self)->shm;
-    return PyLong_FromLong(shm == NULL ? -1 : mproc_shm_fd(shm));
+    mproc_shm *shm = enter(self);
+    int fd = -1;
+    if (shm != NULL) {
+        fd = mproc_shm_fd(shm);
+        segment_leave(self);
+    }
+    return PyLong_FromLong(fd);
 }
 
 static void segment_dealloc(PyObject *self) {

@@ -9,8 +9,10 @@
 #include "module.h"
 #include "mproc.h"
 
-/* NULL with ValueError when it is closed. */
-mproc_shm *segment_shm(PyObject *segment);
+/* The segment for one call, which ends with segment_leave(): a close() by another thread does not
+ * take it away before. NULL with ValueError when it is closed. */
+mproc_shm *segment_enter(PyObject *self);
+void segment_leave(PyObject *self);
 
 /* A Segment (`type` is its type) of a handle, which is closed if this fails. */
 PyObject *segment_wrap(PyTypeObject *type, mproc_shm *owned);

@@ -63,6 +63,12 @@ static inline PyObject *threads_dict(PyObject *dict) {
     return PyDict_Copy(dict);
 }
 
+/* As PySequence_Fast(): its items are walked as nobody changes them. */
+static inline PyObject *threads_sequence(PyObject *sequence, const char *message) {
+    return PyList_CheckExact(sequence) ? PyList_AsTuple(sequence)
+                                       : PySequence_Fast(sequence, message);
+}
+
 /* An item of a list: a new reference; NULL, no exception: the list has become shorter. */
 static inline PyObject *threads_item(PyObject *list, Py_ssize_t i) {
     PyObject *item = PyList_GetItemRef(list, i);
@@ -105,6 +111,10 @@ static inline PyObject *threads_list(PyObject *list) {
 
 static inline PyObject *threads_dict(PyObject *dict) {
     return dict;
+}
+
+static inline PyObject *threads_sequence(PyObject *sequence, const char *message) {
+    return PySequence_Fast(sequence, message);
 }
 
 static inline PyObject *threads_item(PyObject *list, Py_ssize_t i) {

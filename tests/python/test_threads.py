@@ -454,3 +454,83 @@ def test_messages_of_many_threads_are_whole(plain):
 
     at_once(*[changing(send, 500)] * 7, changing(receive, 7 * 500))
     assert sorted(got) == sorted(list(range(500)) * 7)
+
+
+# ---- named memory
+
+
+def segments(n):
+    made = [_mproc.Segment.create(None, 4_096, False, 0o600) for _ in range(n)]
+    for segment in made:
+        _mproc.Segment.unlink(segment.name)
+    return made
+
+
+def test_segments_are_closed_while_all_threads_use_them():
+    made = segments(200)
+
+    def close(i):
+        with contextlib.suppress(BufferError):
+            made[i].close()
+
+    def use(i):
+        with contextlib.suppress(ValueError), memoryview(made[i]) as view:
+            assert view[0] == 0
+            assert (made[i].size, made[i].fd >= 0) == (4_096, True)
+            made[i].commit()
+
+    def ask(i):
+        with contextlib.suppress(ValueError):
+            assert made[i].name.startswith("psm_")
+            assert made[i].size == 4_096
+            made[i].commit()
+
+    in_step(len(made), *[use] * 3, *[ask] * 3, *[close] * 2)
+    for segment in made:
+        segment.close()
+        assert segment.fd == -1
+
+
+def listed(values):
+    segment = _mproc.ShareableList._create(None, values, False, 0o600)
+    _mproc.Segment.unlink(segment.name)
+    return segment
+
+
+class ListOf(_mproc.ShareableList):
+    """A list in a segment."""
+
+    def __init__(self, segment):
+        self._bind(segment)
+
+
+def test_lists_are_closed_while_all_threads_use_them():
+    made = [listed([1, "text", b"bytes", 2.5, None, True]) for _ in range(200)]
+    lists = [ListOf(segment) for segment in made]
+
+    def close(i):
+        made[i].close()
+
+    def use(i):
+        with contextlib.suppress(TypeError):
+            assert lists[i][1] == "text"
+            lists[i][0] = i
+            assert len(lists[i]) == 6
+            assert lists[i].index(2.5) == 3
+            assert lists[i]._get_packing_format(0) == "q"
+
+    in_step(len(made), *[use] * 6, *[close] * 2)
+    for segment in made:
+        segment.close()
+
+
+def test_a_list_is_bound_anew_while_all_threads_use_it():
+    shared = ListOf(listed([1, 2, 3]))
+
+    def bind(_):
+        shared._bind(listed([1, 2, 3]))
+
+    def use(_):
+        assert (shared[0], len(shared), shared.count(3)) == (1, 3, 1)
+
+    at_once(*[changing(bind, 100)] * 2, *[changing(use, 1_000)] * 6)
