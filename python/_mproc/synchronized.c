@@ -97,7 +97,8 @@ static PyObject *leave_with(struct synchronized *s, PyObject *result) {
 
 /* ---------------------------------------------------------------- making */
 
-/* Looks whether the object is what its typecode says; otherwise it is not read in place. */
+/* Looks whether the object is what its typecode says; otherwise it is not read in place. 0, or -1
+ * with an exception. */
 static int view_numbers(struct synchronized *s, int code) {
     size_t item = scalar_size(code);
     if (item == 0) {
@@ -115,15 +116,23 @@ static int view_numbers(struct synchronized *s, int code) {
     return 0;
 }
 
-/* Keeps what every use asks for: the lock's methods, and the lock itself if it is an RLock of
- * ours. */
-static int keep_lock(struct synchronized *s, struct module_state *state) {
+/* Keeps what every use asks for: the lock's methods, and the lock itself if it is an RLock of ours;
+ * and what is read in place. The release is the last of all, for by that it counts as made. */
+static int keep(struct synchronized *s, struct module_state *state, int code) {
+    PyObject *release = NULL;
     s->acquire = PyObject_GetAttrString(s->lock, "acquire");
-    s->release = s->acquire == NULL ? NULL : PyObject_GetAttrString(s->lock, "release");
-    if (s->release != NULL && module_is_a(s->lock, state->rlock_type)) {
+    if (s->acquire != NULL) {
+        release = PyObject_GetAttrString(s->lock, "release");
+    }
+    if (release == NULL || view_numbers(s, code) < 0) {
+        Py_XDECREF(release);
+        return -1;
+    }
+    if (module_is_a(s->lock, state->rlock_type)) {
         s->rlock = handle_object(s->lock);
     }
-    return s->release == NULL ? -1 : 0;
+    THREADS_STORE(s->release, release);
+    return 0;
 }
 
 static PyObject *synchronized_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
@@ -139,21 +148,18 @@ static PyObject *synchronized_wrap(PyObject *self, PyObject *args) {
     if (state == NULL || !PyArg_ParseTuple(args, "OOU:_wrap", &object, &lock, &code)) {
         return NULL;
     }
-    if (s->object != NULL) {
+    if (!THREADS_SET_FIRST(s->object, object)) {
         PyErr_SetString(PyExc_TypeError, "it is made already");
         return NULL;
     }
-    s->object = Py_NewRef(object);
+    Py_INCREF(object);
     s->lock = Py_NewRef(lock);
     int character = PyUnicode_GET_LENGTH(code) == 1 ? (int)PyUnicode_READ_CHAR(code, 0) : 0;
-    if (keep_lock(s, state) < 0 || view_numbers(s, character) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return keep(s, state, character) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 static int is_made(struct synchronized *s) {
-    if (s->release == NULL) {
+    if (THREADS_LOAD(s->release) == NULL) {
         PyErr_SetString(PyExc_TypeError, "super().__init__() was never called");
         return 0;
     }
@@ -424,7 +430,7 @@ static int assign_slice(struct synchronized *s, PyObject *key, PyObject *value) 
         return -1;
     }
     Py_ssize_t n = PySlice_AdjustIndices(s->n, &start, &stop, step);
-    PyObject *fast = PySequence_Fast(value, "");
+    PyObject *fast = threads_sequence(value, "");
     if (fast == NULL) {
         if (PyErr_ExceptionMatches(PyExc_TypeError)) { /* as ctypes has it */
             PyErr_SetString(PyExc_ValueError, "Can only assign sequence of same size");
@@ -505,25 +511,57 @@ static void cursor_dealloc(PyObject *self) {
     Py_DECREF(type);
 }
 
-static Py_ssize_t cursor_left(struct cursor *c) {
+static Py_ssize_t cursor_left(const struct cursor *c) {
     struct synchronized *s = c->array != NULL ? self_of(c->array) : NULL;
     return s != NULL && s->code != 0 ? s->n - c->i : 0;
 }
 
-static PyObject *cursor_next(PyObject *self) {
+/* Takes the next place, for one thread: *i and the array, a new reference; NULL: there is none. */
+static PyObject *cursor_take(PyObject *self, Py_ssize_t *i) {
     struct cursor *c = cursor_of(self);
-    if (cursor_left(c) <= 0) {
-        Py_CLEAR(c->array);
+    PyObject *array = NULL, *done = NULL;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    if (cursor_left(c) > 0) {
+        array = Py_NewRef(c->array);
+        *i = c->i++;
+    } else {
+        done = c->array;
+        c->array = NULL;
+    }
+    Py_END_CRITICAL_SECTION();
+    Py_XDECREF(done);
+    return array;
+}
+
+/* The number there could not be read: the next call tries it again, unless another thread has taken
+ * a place meanwhile. */
+static void cursor_give_back(PyObject *self, Py_ssize_t i) {
+    Py_BEGIN_CRITICAL_SECTION(self);
+    cursor_of(self)->i -= cursor_of(self)->i == i + 1;
+    Py_END_CRITICAL_SECTION();
+}
+
+static PyObject *cursor_next(PyObject *self) {
+    Py_ssize_t i;
+    PyObject *array = cursor_take(self, &i);
+    if (array == NULL) {
         return NULL;
     }
-    struct synchronized *s = self_of(c->array);
-    PyObject *number = load_number(s, (char *)s->view.buf + c->i * s->view.itemsize);
-    c->i += number != NULL;
+    struct synchronized *s = self_of(array);
+    PyObject *number = load_number(s, (char *)s->view.buf + i * s->view.itemsize);
+    if (number == NULL) {
+        cursor_give_back(self, i);
+    }
+    Py_DECREF(array);
     return number;
 }
 
 static PyObject *cursor_length_hint(PyObject *self, PyObject *Py_UNUSED(unused)) {
-    return PyLong_FromSsize_t(cursor_left(cursor_of(self)));
+    Py_ssize_t left;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    left = cursor_left(cursor_of(self));
+    Py_END_CRITICAL_SECTION();
+    return PyLong_FromSsize_t(left);
 }
 
 /* An object that is not read in place is asked for each item, and so is a subclass that has a

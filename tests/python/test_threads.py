@@ -1,6 +1,7 @@
 """Eight threads at one object of the extension, for interpreters with and without the GIL."""
 
 import contextlib
+import ctypes
 import functools
 import os
 import threading
@@ -534,3 +535,57 @@ def test_a_list_is_bound_anew_while_all_threads_use_it():
         assert (shared[0], len(shared), shared.count(3)) == (1, 3, 1)
 
     at_once(*[changing(bind, 100)] * 2, *[changing(use, 1_000)] * 6)
+
+
+# ---- synchronized values
+
+
+def test_a_value_is_made_once():
+    values = [_mproc.Synchronized() for _ in range(500)]
+    number, lock, made = ctypes.c_int(7), _mproc.RLock(), []
+
+    def make(i):
+        try:
+            values[i]._wrap(number, lock, "i")
+        except TypeError:
+            return
+        made.append(i)
+
+    def use(i):
+        with contextlib.suppress(TypeError):  # it is not made yet
+            assert values[i]._value == 7
+
+    in_step(len(values), *[make] * 6, *[use] * 2)
+    assert sorted(made) == list(range(len(values)))
+
+
+def numbers(n):
+    array = _mproc.SynchronizedArray()
+    array._wrap((ctypes.c_long * n)(*range(n)), _mproc.RLock(), "l")
+    return array
+
+
+def test_all_threads_go_through_an_array_together():
+    way, got = iter(numbers(20_000)), []
+
+    def walk():
+        got.extend(way)
+
+    at_once(*[walk] * THREADS)
+    assert sorted(got) == list(range(20_000))
+
+
+def test_a_slice_is_assigned_of_a_list_that_changes():
+    array, shared = numbers(100), [10**6 + i for i in range(100)]
+
+    def change(i):
+        shared[:] = [10**6 + i + j for j in range(100)]
+        assert all(isinstance(number, float) for number in [j / 3 for j in range(100)])
+
+    def assign(_):
+        with contextlib.suppress(ValueError):  # it had another size just then
+            array[:] = shared
+            assert min(array[:]) >= 10**6
+
+    array[:] = shared
+    at_once(*[changing(assign, 3_000)] * 4, *[changing(change, 3_000)] * 4)
