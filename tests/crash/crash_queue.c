@@ -7,10 +7,13 @@
  * message whole, or not at all. Every message has its number and bytes that depend on it, so a
  * torn, doubled or swapped message is noticed.
  */
+#define _GNU_SOURCE
 #include "../c/made.h"
 #include "fixture.h"
+#include "queue/state.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -164,6 +167,14 @@ static void *segment_drained(void) {
     return queue;
 }
 
+/* One of them has been taken, and those that are there are 1 MiB and more. */
+static void *far_ahead(void) {
+    size_t size;
+    mproc_queue *queue = make(0, 9, HUGE, HUGE);
+    crash_equal(get(queue, &size), scene()->first++);
+    return queue;
+}
+
 static void *closed(void) {
     mproc_queue *queue = three();
     mproc_queue_close(queue);
@@ -234,6 +245,17 @@ static void prepare_message(void *queue) {
     compose(big_buffer(), VICTIMS, scene()->size);
 }
 
+/* The consumer's CPU is this one: the producer naps before it puts. */
+static void prepare_near(void *queue) {
+    cpu_set_t here;
+    unsigned cpu = (unsigned)sched_getcpu();
+    CPU_ZERO(&here);
+    CPU_SET(cpu, &here);
+    crash_equal(sched_setaffinity(0, sizeof here, &here), 0);
+    mproc__poke32(&((mproc_queue *)queue)->consumer_cpu, cpu);
+    prepare_message(queue);
+}
+
 static void operate_put(void *queue) {
     if (mproc_queue_put(queue, big, scene()->size, CRASH_SOON) != 0) {
         abort();
@@ -259,6 +281,14 @@ static void operate_put_closed(void *queue) {
     if (mproc_queue_put(queue, big, scene()->size, 0) != MPROC_ECLOSED) {
         abort();
     }
+}
+
+static void verify_near(void *queue) {
+    if (crash_returned()) {
+        crash_equal(((mproc_queue *)queue)->near.sleepers, 1);
+    }
+    verify_put(queue);
+    crash_equal(((mproc_queue *)queue)->near.sleepers, 0);
 }
 
 static void make_space(void *queue) {
@@ -803,6 +833,7 @@ static const struct crash_op ops[] = {
     OP("put (large)", three_want_large, prepare_message, operate_put, verify_put),
     OP("putv (large)", three_want_large, prepare_message, operate_putv, verify_put),
     OP("put (huge)", three_want_huge, prepare_message, operate_put, verify_put),
+    OP("put (far ahead of its consumer)", far_ahead, prepare_near, operate_put, verify_near),
     OP("put (segment grows)", segment_full, prepare_message, operate_put, verify_put),
     OP("put (full, timeout)", full, prepare_message, operate_put_in_vain, verify_same),
     {.name = "queue put (full, then room)",
