@@ -16,6 +16,7 @@ from . import context as _context
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from . import inspect as inspect
     from . import reduction as reducer
     from ._alias import install as install
     from ._alias import installed as installed
@@ -147,7 +148,7 @@ def __getattr__(name: str) -> object:
         from ._mproc import version
 
         return version
-    if name in _SUBMODULES:
+    if name in _SUBMODULES or name == "inspect":
         full_name = f"{__name__}.{name}"
         __import__(full_name)
         return _sys.modules[full_name]

@@ -219,6 +219,12 @@ def test_a_pools_origin_is_a_line_of_the_program(tmp_path: pathlib.Path, method:
     assert told.stdout.splitlines() == [str([f"{script}:7"])]
 
 
+def test_the_module_is_there_without_an_import_of_its_own() -> None:
+    command = [sys.executable, "-c", "import mproc; print(mproc.inspect.PROGRAM)"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert told.stdout == inspect.PROGRAM + "\n"
+
+
 def test_tasks_that_have_failed_are_counted() -> None:
     with mproc.get_context("fork").Pool(1) as pool:
         assert pool.apply(abs, (-1,)) == 1
