@@ -14,6 +14,11 @@ from conftest import wait_until
 import mproc
 from mproc import _mproc
 
+try:
+    import _testcapi
+except ImportError:
+    _testcapi = None
+
 THREADS = 8
 PATIENCE = 120
 
@@ -303,6 +308,33 @@ def test_a_barrier_that_is_made_anew_while_a_thread_waits_at_it():
     assert old._pass(None) == 1
     thread.join(PATIENCE)
     assert (passed, barrier.parties) == ([0], 3)
+
+
+@pytest.mark.skipif(not hasattr(_testcapi, "set_nomemory"), reason="needs CPython's _testcapi")
+@pytest.mark.parametrize(
+    ("new", "make"),
+    [
+        (OwnLock, lambda made: made.__init__()),
+        (lambda: _mproc.Barrier(2), lambda made: made._make(3)),
+        (_mproc.Queue, lambda made: made._make(1)),
+    ],
+    ids=["lock", "barrier", "queue"],
+)
+def test_without_memory_an_object_is_not_made_anew(new, make):
+    made = new()
+    address, failures = made.address, 0
+    for n in range(100):
+        _testcapi.set_nomemory(n, n + 1)
+        try:
+            make(made)
+            break
+        except MemoryError:
+            failures += 1
+        finally:
+            _testcapi.remove_mem_hooks()
+        assert made.address == address
+    assert failures > 0
+    assert made.address != address
 
 
 def test_locks_are_made_anew_while_all_threads_use_them():
