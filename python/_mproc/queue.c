@@ -630,7 +630,9 @@ static PyObject *queue_bound_bytes(PyObject *self, PyObject *number) {
 }
 
 static PyObject *queue_close(PyObject *self, PyObject *Py_UNUSED(unused)) {
-    THREADS_STORE(fields(self)->closed, 1);
+    if (is_closed(self) != UNMADE) { /* there is nothing to close, and all else looks for that */
+        THREADS_STORE(fields(self)->closed, 1);
+    }
     Py_RETURN_NONE;
 }
 

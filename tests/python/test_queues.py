@@ -937,6 +937,16 @@ def test_a_queue_whose_init_was_not_called_says_so():
         q.get()
 
 
+def test_a_queue_whose_init_was_not_called_says_so_when_it_is_closed_too():
+    q = Forgetful()
+    q.close()
+    assert q.empty() and q.qsize() == 0 and not q.full()
+    with pytest.raises(RuntimeError, match=r"__init__\(\) was not called"):
+        q.get()
+    with pytest.raises(RuntimeError, match=r"__init__\(\) was not called"):
+        q._await(0)
+
+
 # ---- JoinableQueue
 
 
