@@ -21,9 +21,10 @@
  * the turn or with tell(), counts `news` up afterwards, and wait() does not sleep if that has
  * changed since before the condition was looked at.
  *
- * Shared state, all under the interpreter's lock: owner, depth, news, and the ring of sleepers.
- * A sleeper is its thread's, and is taken out of the ring by the thread that wakes it, or by its
- * own. It is no part of that thread's stack: a forked child has the ring, but not the threads.
+ * Shared state, changed under the interpreter's lock, or under `lock` where there is none: owner,
+ * depth, news, and the ring of sleepers. A sleeper is its thread's, and is taken out of the ring by
+ * the thread that wakes it, or by its own. It is no part of that thread's stack: a forked child has
+ * the ring, but not the threads.
  *
  * A sleep is cut into slices. A signal that comes between the look for signals and the sleep
  * interrupts nothing, so the thread looks again after each.
@@ -33,7 +34,6 @@
 #include "blocking.h"
 
 #include <stdbool.h>
-#include <structmember.h>
 
 #define SLICE (50 * MPROC_MSEC)
 
@@ -49,23 +49,30 @@ typedef struct {
     unsigned long long news;
     unsigned long long looks; /* how often somebody has come to pump */
     struct sleeper sleepers;  /* the ring's head */
+#ifdef Py_GIL_DISABLED
+    PyMutex lock;
+#endif
 } Turn;
 
+/* No other thread makes it so, nor ends it. */
 static bool is_mine(const Turn *turn) {
-    return turn->depth > 0 && turn->owner == PyThread_get_thread_ident();
+    return THREADS_LOAD(turn->depth) > 0 &&
+           THREADS_LOAD(turn->owner) == PyThread_get_thread_ident();
 }
 
 /* ---------------------------------------------------------------- sleepers */
 
+/* Under the lock. */
 static void leave_ring(struct sleeper *sleeper) {
     if (sleeper->before != NULL) {
         sleeper->before->after = sleeper->after;
         sleeper->after->before = sleeper->before;
-        sleeper->before = sleeper->after = NULL;
+        sleeper->after = NULL;
+        THREADS_STORE(sleeper->before, NULL);
     }
 }
 
-static struct sleeper *new_sleeper(Turn *turn, PyObject *key) {
+static struct sleeper *new_sleeper(PyObject *key) {
     struct sleeper *sleeper = PyMem_Malloc(sizeof *sleeper);
     PyThread_type_lock lock = PyThread_allocate_lock();
     if (sleeper == NULL || lock == NULL) {
@@ -76,22 +83,43 @@ static struct sleeper *new_sleeper(Turn *turn, PyObject *key) {
         return NULL;
     }
     (void)PyThread_acquire_lock(lock, NOWAIT_LOCK);
-    *sleeper = (struct sleeper){turn->sleepers.before, &turn->sleepers, key, lock};
-    sleeper->before->after = sleeper;
-    sleeper->after->before = sleeper;
+    *sleeper = (struct sleeper){NULL, NULL, key, lock};
     return sleeper;
 }
 
-static void drop_sleeper(struct sleeper *sleeper) {
+/* Who tells of it may have woken it, and not have let go of it. */
+static void drop_sleeper(Turn *turn, struct sleeper *sleeper) {
+    THREADS_LOCK(&turn->lock);
     leave_ring(sleeper);
+    THREADS_UNLOCK(&turn->lock);
+    (void)turn;
     PyThread_free_lock(sleeper->lock);
     PyMem_Free(sleeper);
 }
 
-/* Wakes those who wait for a key's news; NULL: all. */
-static void tell(Turn *turn, const PyObject *key) {
+/* There is nothing to wait for: there are news, or no other thread has the turn. */
+static bool is_told(const Turn *turn, unsigned long long seen) {
+    return THREADS_LOAD(turn->news) != seen || THREADS_LOAD(turn->depth) == 0 || is_mine(turn);
+}
+
+/* In one step with the look at the news, or those that come in between would be missed. */
+static bool join_ring(Turn *turn, struct sleeper *sleeper, unsigned long long seen) {
+    THREADS_LOCK(&turn->lock);
+    bool joins = !is_told(turn, seen);
+    if (joins) {
+        sleeper->before = turn->sleepers.before;
+        sleeper->after = &turn->sleepers;
+        sleeper->before->after = sleeper;
+        sleeper->after->before = sleeper;
+    }
+    THREADS_UNLOCK(&turn->lock);
+    return joins;
+}
+
+/* Wakes those who wait for a key's news; NULL: all. Under the lock. */
+static void tell_sleepers(Turn *turn, const PyObject *key) {
     struct sleeper *next, *sleeper = turn->sleepers.after;
-    turn->news++;
+    THREADS_STORE(turn->news, turn->news + 1);
     for (; sleeper != &turn->sleepers; sleeper = next) {
         next = sleeper->after;
         if (key == NULL || sleeper->key == NULL || sleeper->key == key) {
@@ -99,6 +127,12 @@ static void tell(Turn *turn, const PyObject *key) {
             PyThread_release_lock(sleeper->lock);
         }
     }
+}
+
+static void tell(Turn *turn, const PyObject *key) {
+    THREADS_LOCK(&turn->lock);
+    tell_sleepers(turn, key);
+    THREADS_UNLOCK(&turn->lock);
 }
 
 /* Sleeps until it is woken. 0; -1: a signal handler raised. */
@@ -112,7 +146,7 @@ static int sleep_until(struct sleeper *sleeper, int64_t deadline) {
         Py_END_ALLOW_THREADS if (PyErr_CheckSignals() < 0) {
             return -1;
         }
-        if (status == PY_LOCK_ACQUIRED || sleeper->before == NULL || left == 0) {
+        if (status == PY_LOCK_ACQUIRED || THREADS_LOAD(sleeper->before) == NULL || left == 0) {
             return 0;
         }
     }
@@ -120,16 +154,16 @@ static int sleep_until(struct sleeper *sleeper, int64_t deadline) {
 
 int turn_wait_for(PyObject *self, unsigned long long seen, int64_t timeout, PyObject *key) {
     Turn *turn = (Turn *)self;
-    if (turn->news != seen || turn->depth == 0 || is_mine(turn) || timeout == 0) {
+    if (is_told(turn, seen) || timeout == 0) {
         return 0;
     }
-    struct sleeper *sleeper = new_sleeper(turn, key);
+    struct sleeper *sleeper = new_sleeper(key);
     if (sleeper == NULL) {
         PyErr_NoMemory();
         return -1;
     }
-    int r = sleep_until(sleeper, blocking_deadline(timeout));
-    drop_sleeper(sleeper);
+    int r = join_ring(turn, sleeper, seen) ? sleep_until(sleeper, blocking_deadline(timeout)) : 0;
+    drop_sleeper(turn, sleeper);
     return r;
 }
 
@@ -151,7 +185,7 @@ void turn_tell_of(PyObject *self, const PyObject *key) {
 }
 
 unsigned long long turn_news(PyObject *self) {
-    return ((Turn *)self)->news;
+    return THREADS_LOAD(((Turn *)self)->news);
 }
 
 static PyObject *turn_tell(PyObject *self, PyObject *args) {
@@ -167,34 +201,43 @@ static PyObject *turn_tell(PyObject *self, PyObject *args) {
 
 Py_ssize_t turn_take(PyObject *self) {
     Turn *turn = (Turn *)self;
-    if (turn->depth > 0 && !is_mine(turn)) {
-        return 0;
+    Py_ssize_t depth = 0;
+    THREADS_LOCK(&turn->lock);
+    if (turn->depth == 0 || is_mine(turn)) {
+        THREADS_STORE(turn->owner, PyThread_get_thread_ident());
+        depth = turn->depth + 1;
+        THREADS_STORE(turn->depth, depth);
     }
-    turn->owner = PyThread_get_thread_ident();
-    return ++turn->depth;
+    THREADS_UNLOCK(&turn->lock);
+    return depth;
 }
 
 void turn_leave(PyObject *self) {
     Turn *turn = (Turn *)self;
     if (is_mine(turn)) {
-        turn->depth--;
-        tell(turn, NULL);
+        THREADS_LOCK(&turn->lock);
+        THREADS_STORE(turn->depth, turn->depth - 1);
+        tell_sleepers(turn, NULL);
+        THREADS_UNLOCK(&turn->lock);
     }
 }
 
 Py_ssize_t turn_depth(PyObject *self) {
-    return ((Turn *)self)->depth;
+    return THREADS_LOAD(((Turn *)self)->depth);
 }
 
 void turn_look(PyObject *self) {
-    ((Turn *)self)->looks++;
+    Turn *turn = (Turn *)self;
+    THREADS_LOCK(&turn->lock);
+    THREADS_STORE(turn->looks, turn->looks + 1);
+    THREADS_UNLOCK(&turn->lock);
 }
 
 static PyObject *turn_enter(PyObject *self, PyObject *Py_UNUSED(unused)) {
     Py_ssize_t n = turn_take(self);
     PyObject *depth = PyLong_FromSsize_t(n);
     if (depth == NULL && n > 0) {
-        ((Turn *)self)->depth--;
+        turn_leave(self);
     }
     return depth;
 }
@@ -221,13 +264,25 @@ static PyMethodDef turn_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static PyMemberDef turn_members[] = {
-    {"depth", T_PYSSIZET, offsetof(Turn, depth), READONLY,
-     "How often the thread whose turn it is has taken it; 0: it is no thread's."},
-    {"news", T_ULONGLONG, offsetof(Turn, news), READONLY,
-     "Changes whenever a thread that had the turn gives it back, and with tell()."},
-    {"looks", T_ULONGLONG, offsetof(Turn, looks), READONLY, "How often somebody has come to pump."},
-    {NULL, 0, 0, 0, NULL},
+static PyObject *get_depth(PyObject *self, void *Py_UNUSED(unused)) {
+    return PyLong_FromSsize_t(turn_depth(self));
+}
+
+static PyObject *get_news(PyObject *self, void *Py_UNUSED(unused)) {
+    return PyLong_FromUnsignedLongLong(turn_news(self));
+}
+
+static PyObject *get_looks(PyObject *self, void *Py_UNUSED(unused)) {
+    return PyLong_FromUnsignedLongLong(THREADS_LOAD(((Turn *)self)->looks));
+}
+
+static PyGetSetDef turn_getset[] = {
+    {"depth", get_depth, NULL,
+     "How often the thread whose turn it is has taken it; 0: it is no thread's.", NULL},
+    {"news", get_news, NULL,
+     "Changes whenever a thread that had the turn gives it back, and with tell().", NULL},
+    {"looks", get_looks, NULL, "How often somebody has come to pump.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyObject *turn_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
@@ -254,7 +309,7 @@ static PyType_Slot turn_slots[] = {
     {Py_tp_new, (void *)turn_new},
     {Py_tp_dealloc, (void *)turn_dealloc},
     {Py_tp_methods, turn_methods},
-    {Py_tp_members, turn_members},
+    {Py_tp_getset, turn_getset},
     {0, NULL},
 };
 
