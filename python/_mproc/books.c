@@ -9,7 +9,8 @@
  * handlers of signals between two calls, so what one of them raises finds a task in the books and
  * with who does it, or in neither; and a result in the queue or booked.
  *
- * State, all under the interpreter's lock.
+ * State, all under the interpreter's lock, or under `lock` where there is none: so nobody waits for
+ * the set's own one.
  *   open     the tasks: a set.
  *   closed   no task is taken any more.
  *
@@ -19,11 +20,15 @@
 #include "stream.h"
 #include "task.h"
 
+#include <stdbool.h>
 #include <structmember.h>
 
 struct books {
     PyObject_HEAD PyObject *open; /* owned */
     char closed;
+#ifdef Py_GIL_DISABLED
+    PyMutex lock;
+#endif
 };
 
 static struct books *of(PyObject *self) {
@@ -33,23 +38,40 @@ static struct books *of(PyObject *self) {
 /* ---------------------------------------------------------------- tasks come */
 
 static int check_open(PyObject *self) {
-    if (of(self)->closed) {
+    bool closed = THREADS_LOAD(of(self)->closed) != 0;
+    if (closed) {
         PyErr_SetString(PyExc_RuntimeError, "the pool takes no more tasks");
     }
-    return of(self)->closed ? -1 : 0;
+    return closed ? -1 : 0;
+}
+
+/* Whether a task was in the books, and is not any more; -1 with an exception. */
+static int take_out(PyObject *self, PyObject *task) {
+    THREADS_LOCK(&of(self)->lock);
+    int r = PySet_Discard(of(self)->open, task);
+    THREADS_UNLOCK(&of(self)->lock);
+    return r;
 }
 
 /* Takes a task that could not be handed on out again; an exception is set, and stays. */
 static void forget(PyObject *self, PyObject *task) {
     PyObject *error = error_take();
-    if (PySet_Discard(of(self)->open, task) < 0) {
+    if (take_out(self, task) < 0) {
         PyErr_Clear();
     }
     error_give_back(error);
 }
 
+/* In one step: who closes the books finds it in them, or it is in none. */
+static int open_task(PyObject *self, PyObject *task) {
+    THREADS_LOCK(&of(self)->lock);
+    int r = check_open(self) < 0 ? -1 : PySet_Add(of(self)->open, task);
+    THREADS_UNLOCK(&of(self)->lock);
+    return r;
+}
+
 static int add(PyObject *self, PyObject *task, PyObject *put) {
-    if (check_open(self) < 0 || PySet_Add(of(self)->open, task) < 0) {
+    if (open_task(self, task) < 0) {
         return -1;
     }
     PyObject *r = PyObject_CallOneArg(put, task);
@@ -163,7 +185,7 @@ static PyObject *books_submit_map(PyObject *self, PyObject *args) {
 
 /* Books what has come of a task, if it is in the books. */
 static int book(PyObject *self, PyObject *task, int failed, PyObject *value) {
-    int r = PySet_Discard(of(self)->open, task);
+    int r = take_out(self, task);
     if (r <= 0) {
         return r;
     }
@@ -262,14 +284,19 @@ static void keep_first(PyObject **first) {
     }
 }
 
+/* Any task of those that are open, whose reference is the caller's; NULL: there is none, or there
+ * is an exception. */
+static PyObject *take_any(PyObject *self) {
+    THREADS_LOCK(&of(self)->lock);
+    PyObject *open = of(self)->open, *task = PySet_GET_SIZE(open) > 0 ? PySet_Pop(open) : NULL;
+    THREADS_UNLOCK(&of(self)->lock);
+    return task;
+}
+
 /* _fail_all(error): a callback that raises keeps no other job from its end. */
 static PyObject *books_fail_all(PyObject *self, PyObject *error) {
-    PyObject *first = NULL;
-    while (PySet_GET_SIZE(of(self)->open) > 0) {
-        PyObject *task = PySet_Pop(of(self)->open);
-        if (task == NULL) {
-            return NULL;
-        }
+    PyObject *task, *first = NULL;
+    while ((task = take_any(self)) != NULL) {
         const struct task *open = (const struct task *)task;
         PyObject *booked = PyObject_CallMethod(open->job, "_book", "niO", open->part, 1, error);
         if (booked == NULL) {
@@ -278,11 +305,11 @@ static PyObject *books_fail_all(PyObject *self, PyObject *error) {
         Py_XDECREF(booked);
         Py_DECREF(task);
     }
-    if (first != NULL) {
-        error_give_back(first);
-        return NULL;
+    if (PyErr_Occurred()) {
+        keep_first(&first);
     }
-    Py_RETURN_NONE;
+    error_give_back(first);
+    return first != NULL ? NULL : Py_NewRef(Py_None);
 }
 
 /* ---------------------------------------------------------------- the type */
@@ -316,7 +343,27 @@ static void books_dealloc(PyObject *self) {
 }
 
 static PyObject *get_open(PyObject *self, void *Py_UNUSED(unused)) {
-    return PyLong_FromSsize_t(PySet_GET_SIZE(of(self)->open));
+    THREADS_LOCK(&of(self)->lock);
+    Py_ssize_t n = PySet_GET_SIZE(of(self)->open);
+    THREADS_UNLOCK(&of(self)->lock);
+    return PyLong_FromSsize_t(n);
+}
+
+static PyObject *get_closed(PyObject *self, void *Py_UNUSED(unused)) {
+    return PyBool_FromLong(THREADS_LOAD(of(self)->closed));
+}
+
+static int set_closed(PyObject *self, PyObject *value, void *Py_UNUSED(unused)) {
+    int closed = value != NULL ? PyObject_IsTrue(value) : -1;
+    if (value == NULL) {
+        PyErr_SetString(PyExc_TypeError, "it cannot be deleted");
+    }
+    if (closed >= 0) {
+        THREADS_LOCK(&of(self)->lock);
+        THREADS_STORE(of(self)->closed, (char)closed);
+        THREADS_UNLOCK(&of(self)->lock);
+    }
+    return closed < 0 ? -1 : 0;
 }
 
 static PyMethodDef books_methods[] = {
@@ -349,12 +396,12 @@ static PyMethodDef books_methods[] = {
 
 static PyMemberDef books_members[] = {
     {"_open", T_OBJECT, offsetof(struct books, open), READONLY, "The open tasks."},
-    {"_closed", T_BOOL, offsetof(struct books, closed), 0, "Whether no task is taken any more."},
     {NULL, 0, 0, 0, NULL},
 };
 
 static PyGetSetDef books_getset[] = {
     {"open", get_open, NULL, "How many tasks have not been booked.", NULL},
+    {"_closed", get_closed, set_closed, "Whether no task is taken any more.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -189,12 +189,11 @@ static void flush_stream(PyObject *self, struct submission *s, struct batch *bat
     error_give_back(error);
 }
 
-/* begin: the number of the first part; first: that of the first item. */
-static int put_parts(PyObject *self, struct submission *s, PyObject *items, Py_ssize_t chunk,
-                     Py_ssize_t begin, Py_ssize_t first) {
+/* The first n items; begin: the number of the first part; first: that of the first item. */
+static int put_parts(PyObject *self, struct submission *s, PyObject *items, Py_ssize_t n,
+                     Py_ssize_t chunk, Py_ssize_t begin, Py_ssize_t first) {
     struct batch batch;
     batch.n = batch.used = 0;
-    Py_ssize_t n = PyList_GET_SIZE(items);
     chunk = chunk < n ? chunk : n;
     for (Py_ssize_t at = 0; at < n; at += chunk) {
         const struct slice slice = {items, at, chunk < n - at ? chunk : n - at, begin + at / chunk,
@@ -236,15 +235,16 @@ Py_ssize_t call_divide(struct job *job, Py_ssize_t n, Py_ssize_t chunk, Py_ssize
     return begin_map(job, n, chunk) < 0 || (n == 0 && job_finish_empty(job) < 0) ? -1 : 0;
 }
 
+/* The list is a program's, which another thread may change: its length is asked for once. */
 static int put_items(PyObject *self, struct submission *s, PyObject *items, Py_ssize_t chunk,
                      Py_ssize_t first) {
     struct job *job = (struct job *)s->job;
-    Py_ssize_t parts, begin = call_divide(job, PyList_GET_SIZE(items), chunk, &parts);
+    Py_ssize_t n = PyList_GET_SIZE(items), parts, begin = call_divide(job, n, chunk, &parts);
     if (begin < 0) {
         return -1;
     }
     s->parts = parts;
-    int r = put_parts(self, s, items, chunk, begin, first);
+    int r = put_parts(self, s, items, n, chunk, begin, first);
     if (is_stream(s)) {
         stream_cut(job, parts - s->put);
     }

@@ -278,7 +278,7 @@ static double slice_of(const struct limit *limit, double slice) {
 
 static int wait_for_job(const struct view *v, struct job *job, struct limit *limit) {
     int r = 0;
-    for (bool again = false; r == 0 && !job->ready && !is_over(limit); again = true) {
+    for (bool again = false; r == 0 && !job_is_ready(job) && !is_over(limit); again = true) {
         r = pump(v, (PyObject *)job, slice_of(limit, v->slice), NULL, again && !limit->is_given);
         if (limit->is_given) {
             limit_look(limit);
@@ -369,10 +369,8 @@ static PyObject *engine_sleep(PyObject *self, PyObject *args) {
     struct job *job = PyObject_TypeCheck(object, state->job_type) ? (struct job *)object : NULL;
     unsigned long long seen = news != Py_None ? PyLong_AsUnsignedLongLong(news) : turn_news(v.turn);
     int r = PyErr_Occurred() ? -1 : 0;
-    if (job != NULL) {
-        job->watched = 1;
-    }
-    if (r == 0 && (job == NULL || !job->ready)) {
+    bool ready = job != NULL && job_watch(job);
+    if (r == 0 && !ready) {
         r = turn_wait_for(v.turn, seen, timeout, (PyObject *)job);
     }
     view_close(&v);

@@ -86,14 +86,17 @@ static int settle(struct job *job) {
     return r;
 }
 
-int job_announce(struct job *job) {
-    job->ready = 1;
-    if (!job->watched) {
-        return 0;
-    }
+int job_tell(struct job *job) {
     PyObject *r = PyObject_CallMethod((PyObject *)job, "_announce", NULL);
     Py_XDECREF(r);
     return r == NULL ? -1 : 0;
+}
+
+static int announce(struct job *job) {
+    THREADS_LOCK(&job->lock);
+    bool tells = job_become_ready(job);
+    THREADS_UNLOCK(&job->lock);
+    return tells ? job_tell(job) : 0;
 }
 
 static bool is_terminated(PyObject *pool) {
@@ -135,63 +138,104 @@ static int call_back(struct job *job, bool empty) {
 /* The callback is called before anybody can see that the job is ready. */
 static int finish(struct job *job, bool empty) {
     if (job->future != NULL) {
-        job->ready = 1;
+        THREADS_STORE(job->ready, 1);
         return settle(job);
     }
     if (call_back(job, empty) < 0) {
-        job->ready = 1;
+        THREADS_STORE(job->ready, 1);
         return -1;
     }
-    return job_announce(job);
-}
-
-int job_finish(struct job *job) {
-    return finish(job, false);
+    return announce(job);
 }
 
 int job_finish_empty(struct job *job) {
+    job->finishing = 1; /* nobody else has it yet */
     return finish(job, true);
 }
 
-/* Books a failure; of several, the first counts. */
-static int job_fail(struct job *job, PyObject *error) {
-    if (!job->failed) {
-        job->failed = 1;
-        Py_INCREF(error);
-        Py_XSETREF(job->value, error);
+/* Gives a job its value, or the exception that is it: what it was before, the caller's. Under the
+ * lock. */
+static PyObject *replace(struct job *job, PyObject *value) {
+    PyObject *before = job->value;
+    job->value = Py_NewRef(value);
+    return before;
+}
+
+/* Counts a part: whether the job is to be finished now. Of several threads one is told so. Under
+ * the lock. */
+static bool count(struct job *job) {
+    THREADS_STORE(job->left, job->left - 1);
+    if (job->left > 0 || job->finishing) {
+        return false;
     }
-    job->left--;
-    return job->left <= 0 && !job->ready ? job_finish(job) : 0;
+    job->finishing = 1;
+    return true;
+}
+
+/* Books a failure; of several, the first counts. all: it stands for all parts that are left. */
+static int job_fail(struct job *job, PyObject *error, bool all) {
+    PyObject *before = NULL;
+    THREADS_LOCK(&job->lock);
+    bool late = all && job->finishing;
+    if (all && !late) {
+        THREADS_STORE(job->left, 1);
+    }
+    if (!job->failed && !job->finishing) {
+        job->failed = 1;
+        before = replace(job, error);
+    }
+    bool finishes = !late && count(job);
+    THREADS_UNLOCK(&job->lock);
+    Py_XDECREF(before);
+    return finishes ? finish(job, false) : 0;
 }
 
 /* Puts a map's part, a list, where it belongs. */
-static int job_place(struct job *job, Py_ssize_t part, PyObject *items) {
+static int job_place(const struct job *job, PyObject *list, Py_ssize_t part, PyObject *items) {
     Py_ssize_t first = part * job->chunk;
-    if (!PyList_Check(items) || !PyList_Check(job->value)) {
+    if (!PyList_Check(items) || list == NULL || !PyList_Check(list)) {
         PyErr_SetString(PyExc_SystemError, "a map's part is no list");
         return -1;
     }
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(items); i++) {
         PyObject *item = PyList_GET_ITEM(items, i);
         Py_INCREF(item);
-        if (PyList_SetItem(job->value, first + i, item) < 0) {
+        if (PyList_SetItem(list, first + i, item) < 0) {
             return -1;
         }
     }
     return 0;
 }
 
+/* The list of a map, a new reference, which may be NULL. False: the map has failed. */
+static bool give_list(struct job *job, PyObject **list) {
+    THREADS_LOCK(&job->lock);
+    bool failed = job->failed != 0;
+    *list = failed ? NULL : Py_XNewRef(job->value);
+    THREADS_UNLOCK(&job->lock);
+    return !failed;
+}
+
+static int place_part(struct job *job, Py_ssize_t part, PyObject *items) {
+    PyObject *list;
+    int r = give_list(job, &list) ? job_place(job, list, part, items) : 0;
+    Py_XDECREF(list);
+    return r;
+}
+
 static int job_book(struct job *job, Py_ssize_t part, PyObject *value) {
-    if (!job->failed) {
-        if (job->chunk == 0) {
-            Py_INCREF(value);
-            Py_XSETREF(job->value, value);
-        } else if (job_place(job, part, value) < 0) {
-            return -1;
-        }
+    PyObject *before = NULL;
+    if (job->chunk != 0 && place_part(job, part, value) < 0) {
+        return -1;
     }
-    job->left--;
-    return job->left <= 0 && !job->ready ? job_finish(job) : 0;
+    THREADS_LOCK(&job->lock);
+    if (job->chunk == 0 && !job->failed && !job->finishing) {
+        before = replace(job, value);
+    }
+    bool finishes = count(job);
+    THREADS_UNLOCK(&job->lock);
+    Py_XDECREF(before);
+    return finishes ? finish(job, false) : 0;
 }
 
 /* ---------------------------------------------------------------- reading results */
@@ -258,7 +302,7 @@ static int book(struct job *job, Py_ssize_t part, int failed, PyObject *value) {
     if (job->book != NULL) {
         return job->book(job, part, failed, value);
     }
-    return failed ? job_fail(job, value) : job_book(job, part, value);
+    return failed ? job_fail(job, value, false) : job_book(job, part, value);
 }
 
 int job_take(struct job *job, Py_ssize_t part, struct job_result *owned) {
@@ -311,11 +355,7 @@ static PyObject *make_unreadable(PyObject *self, PyObject *error) {
 }
 
 int job_fail_all(struct job *job, PyObject *error) {
-    if (job->ready) {
-        return 0;
-    }
-    job->left = 1;
-    return job_fail(job, error);
+    return job_fail(job, error, true);
 }
 
 /* _fail(error): every part at once. */
@@ -324,7 +364,7 @@ static PyObject *job_fail_python(PyObject *self, PyObject *error) {
 }
 
 void job_begin(struct job *job, Py_ssize_t parts, Py_ssize_t chunk) {
-    job->left = parts;
+    THREADS_STORE(job->left, parts);
     job->chunk = chunk;
 }
 
@@ -347,17 +387,17 @@ static PyObject *job_error(PyObject *Py_UNUSED(self), PyObject *value) {
 /* fail_jobs(list): each is taken out of the list and fails in one step: no interrupt is between. */
 static PyObject *fail_jobs(PyObject *module, PyObject *list) {
     PyTypeObject *type = module_state(module)->job_type;
-    while (PyList_Check(list) && PyList_GET_SIZE(list) > 0) {
-        PyObject *job, *error, *both = Py_NewRef(PyList_GET_ITEM(list, 0));
-        bool failed = PyList_SetSlice(list, 0, 1, NULL) == 0 &&
-                      PyArg_ParseTuple(both, "O!O:fail_jobs", type, &job, &error) &&
+    PyObject *both;
+    while (PyList_Check(list) && (both = threads_pop(list)) != NULL) {
+        PyObject *job, *error;
+        bool failed = PyArg_ParseTuple(both, "O!O:fail_jobs", type, &job, &error) &&
                       job_fail_all((struct job *)job, error) == 0;
         Py_DECREF(both);
         if (!failed) {
             return NULL;
         }
     }
-    Py_RETURN_NONE;
+    return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
 }
 
 static PyMethodDef job_functions[] = {
@@ -384,8 +424,20 @@ static PyMethodDef job_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static PyObject *get_value(PyObject *self, void *Py_UNUSED(unused)) {
+    struct job *job = (struct job *)self;
+    THREADS_LOCK(&job->lock);
+    PyObject *value = Py_NewRef(job->value != NULL ? job->value : Py_None);
+    THREADS_UNLOCK(&job->lock);
+    return value;
+}
+
+static PyGetSetDef job_getset[] = {
+    {"_value", get_value, NULL, "The result or the exception.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
 static PyMemberDef job_members[] = {
-    {"_value", T_OBJECT, offsetof(struct job, value), READONLY, "The result or the exception."},
     {"_ready", T_BOOL, offsetof(struct job, ready), READONLY, "True when all has been booked."},
     {"_future", T_OBJECT, offsetof(struct job, future), READONLY, "Whose result it is, or None."},
     {"_pool", T_OBJECT, offsetof(struct job, pool), 0, "What it was made for."},
@@ -410,6 +462,7 @@ static PyType_Slot job_slots[] = {
     {Py_tp_clear, (void *)job_clear},
     {Py_tp_methods, job_methods},
     {Py_tp_members, job_members},
+    {Py_tp_getset, job_getset},
     {0, NULL},
 };
 

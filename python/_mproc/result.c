@@ -18,21 +18,21 @@ static PyObject *pool_of(PyObject *self) {
 
 /* 0; -1 with an exception. */
 static int await(PyObject *self, PyObject *timeout) {
-    if (job_of(self)->ready) {
+    if (job_is_ready(job_of(self))) {
         return 0;
     }
     return engine_wait(pool_of(self), job_of(self), timeout);
 }
 
 static PyObject *result_ready(PyObject *self, PyObject *Py_UNUSED(unused)) {
-    if (!job_of(self)->ready) {
+    if (!job_is_ready(job_of(self))) {
         PyObject *r = PyObject_CallMethod(pool_of(self), "_collect", NULL);
         if (r == NULL) {
             return NULL;
         }
         Py_DECREF(r);
     }
-    return PyBool_FromLong(job_of(self)->ready);
+    return PyBool_FromLong(job_is_ready(job_of(self)));
 }
 
 /* A subclass may have a ready() of its own. */
@@ -66,7 +66,7 @@ static PyObject *result_get(PyObject *self, PyObject *args, PyObject *kwargs) {
         return NULL;
     }
     const struct job *job = job_of(self);
-    if (!job->ready) {
+    if (!job_is_ready(job)) {
         return module_raise(module_state_of(self), MODULE_TIMEOUT, Py_None);
     }
     if (job->failed) {
@@ -77,7 +77,7 @@ static PyObject *result_get(PyObject *self, PyObject *args, PyObject *kwargs) {
 }
 
 static PyObject *get_number_left(PyObject *self, void *Py_UNUSED(closure)) {
-    return PyLong_FromSsize_t(job_of(self)->ready ? 0 : job_of(self)->left);
+    return PyLong_FromSsize_t(job_is_ready(job_of(self)) ? 0 : THREADS_LOAD(job_of(self)->left));
 }
 
 static PyMethodDef result_methods[] = {

@@ -16,7 +16,8 @@
  * signal's handler raises behind it loses none. What it raises inside, while an item is made or
  * pickled, leaves those in hand that have not been submitted. They are the next call's.
  *
- * State, all under the interpreter's lock.
+ * State, changed under the interpreter's lock, or under the job's where there is none; items and
+ * in_hand are those of the one thread that feeds.
  *   parts     a ring of `room` places. What has come of the part that is to be taken as the n-th
  *             lies in place n & (room - 1); NULL: it has not come.
  *   opened, come, taken   count parts.
@@ -65,6 +66,7 @@ static struct place *place_of(const struct stream *stream, Py_ssize_t n) {
 
 /* ---------------------------------------------------------------- parts that come */
 
+/* 0; -1: no memory. */
 static int grow(struct stream *stream, Py_ssize_t least) {
     Py_ssize_t room = stream->room == 0 ? ROOM_AT_FIRST : stream->room;
     while (room < least) {
@@ -72,7 +74,6 @@ static int grow(struct stream *stream, Py_ssize_t least) {
     }
     struct place *parts = PyMem_Calloc((size_t)room, sizeof *parts);
     if (parts == NULL) {
-        PyErr_NoMemory();
         return -1;
     }
     for (Py_ssize_t n = stream->taken; n < stream->opened; n++) {
@@ -86,49 +87,66 @@ static int grow(struct stream *stream, Py_ssize_t least) {
 
 Py_ssize_t stream_open(struct job *job, Py_ssize_t n) {
     struct stream *stream = (struct stream *)job;
-    Py_ssize_t least = stream->opened - stream->taken + n;
-    if ((stream->room == 0 || least > stream->room) && grow(stream, least) < 0) {
+    THREADS_LOCK(&job->lock);
+    Py_ssize_t first = stream->opened, least = first - stream->taken + n;
+    int r = stream->room == 0 || least > stream->room ? grow(stream, least) : 0;
+    stream->opened += r == 0 ? n : 0;
+    THREADS_UNLOCK(&job->lock);
+    if (r < 0) {
+        PyErr_NoMemory();
         return -1;
     }
-    stream->opened += n;
-    return stream->opened - n;
+    return first;
 }
 
 void stream_cut(struct job *job, Py_ssize_t n) {
+    THREADS_LOCK(&job->lock);
     ((struct stream *)job)->opened -= n;
+    THREADS_UNLOCK(&job->lock);
 }
 
 static bool is_at_hand(const struct stream *stream) {
     return stream->taken < stream->opened && place_of(stream, stream->taken)->value != NULL;
 }
 
-/* What has come of a part: see job.h. */
-static int book(struct job *job, Py_ssize_t part, int failed, PyObject *value) {
-    struct stream *stream = (struct stream *)job;
+/* 1: the part has its place, and those who wait are to be told; 0: they are not; -1: it has been
+ * there, or was never opened. Under the lock. */
+static int place_part(struct stream *stream, Py_ssize_t part, int failed, PyObject *value) {
     Py_ssize_t n = stream->loose ? stream->come : part;
     if (n < stream->taken || n >= stream->opened || place_of(stream, n)->value != NULL) {
-        PyErr_Format(PyExc_SystemError, "part %zd of a stream comes twice, or was never opened",
-                     part);
-        return -1;
-    }
-    if (!failed && (!PyList_Check(value) || PyList_GET_SIZE(value) == 0)) {
-        PyErr_SetString(PyExc_SystemError, "a stream's part is no list of results");
         return -1;
     }
     *place_of(stream, n) = (struct place){Py_NewRef(value), failed != 0};
     stream->come++;
-    return !job->ready && is_at_hand(stream) ? job_announce(job) : 0;
+    return !stream->job.ready && is_at_hand(stream) && job_become_ready(&stream->job);
+}
+
+/* What has come of a part: see job.h. */
+static int book(struct job *job, Py_ssize_t part, int failed, PyObject *value) {
+    struct stream *stream = (struct stream *)job;
+    if (!failed && (!PyList_Check(value) || PyList_GET_SIZE(value) == 0)) {
+        PyErr_SetString(PyExc_SystemError, "a stream's part is no list of results");
+        return -1;
+    }
+    THREADS_LOCK(&job->lock);
+    int tells = place_part(stream, part, failed, value);
+    THREADS_UNLOCK(&job->lock);
+    if (tells < 0) {
+        PyErr_Format(PyExc_SystemError, "part %zd of a stream comes twice, or was never opened",
+                     part);
+    }
+    return tells > 0 ? job_tell(job) : tells;
 }
 
 /* ---------------------------------------------------------------- taking */
 
-/* Takes the next part, which is there. */
+/* Takes the next part, which is there. Under the lock. */
 static void take(struct stream *stream) {
     struct place *place = place_of(stream, stream->taken++);
     stream->current = *place;
     stream->at = 0;
     *place = (struct place){NULL, false};
-    stream->job.ready = is_at_hand(stream);
+    THREADS_STORE(stream->job.ready, is_at_hand(stream));
 }
 
 /* Raises what a part has failed with. A StopIteration would end the iteration that asks for
@@ -148,20 +166,46 @@ static PyObject *raise(PyObject *owned) {
     return NULL;
 }
 
-static PyObject *hand_out(struct stream *stream) {
+/* What next() has taken; the references are owned. */
+struct handed {
+    PyObject *value; /* the result, or the exception */
+    PyObject *list;  /* of which it was the last, or NULL */
+    bool failed;
+};
+
+/* Under the lock. */
+static struct handed hand_out(struct stream *stream) {
     PyObject *current = stream->current.value;
     if (stream->current.failed) {
         stream->current.value = NULL;
-        return raise(current);
+        return (struct handed){current, NULL, true};
     }
     PyObject *result = PyList_GET_ITEM(current, stream->at);
     Py_INCREF(Py_None);
     PyList_SET_ITEM(current, stream->at, Py_None);
-    if (++stream->at == PyList_GET_SIZE(current)) {
+    bool last = ++stream->at == PyList_GET_SIZE(current);
+    if (last) {
         stream->current.value = NULL;
-        Py_DECREF(current);
     }
-    return result;
+    return (struct handed){result, last ? current : NULL, false};
+}
+
+/* How next() goes on. */
+enum step { HANDED, NOT_COME, MORE_IS_DUE };
+
+/* Under the lock. */
+static enum step try_next(struct stream *stream, struct handed *handed) {
+    if (stream->current.value == NULL) {
+        if (!is_at_hand(stream)) {
+            return NOT_COME;
+        }
+        take(stream);
+        if (stream->opened - stream->taken <= stream->low) {
+            return MORE_IS_DUE;
+        }
+    }
+    *handed = hand_out(stream);
+    return HANDED;
 }
 
 static int await_next(struct stream *stream, PyObject *timeout) {
@@ -176,21 +220,21 @@ static int go_on(struct stream *stream) {
     return r == NULL ? -1 : 0;
 }
 
-/* Another thread may take what comes while this one is in Python, so all is looked at again. */
+/* Another thread may take what comes while this one is in Python, so all is looked at again; and
+ * what was taken before an exception is the next call's. */
 static PyObject *next(struct stream *stream, PyObject *timeout) {
-    while (stream->current.value == NULL) {
-        if (!is_at_hand(stream)) {
-            if (await_next(stream, timeout) < 0) {
-                return NULL;
-            }
-            continue;
+    struct handed handed;
+    for (int r = 0; r == 0;) {
+        THREADS_LOCK(&stream->job.lock);
+        enum step step = try_next(stream, &handed);
+        THREADS_UNLOCK(&stream->job.lock);
+        if (step == HANDED) {
+            Py_XDECREF(handed.list);
+            return handed.failed ? raise(handed.value) : handed.value;
         }
-        take(stream);
-        if (stream->opened - stream->taken <= stream->low && go_on(stream) < 0) {
-            return NULL; /* what was taken is the next call's */
-        }
+        r = step == NOT_COME ? await_next(stream, timeout) : go_on(stream);
     }
-    return hand_out(stream);
+    return NULL;
 }
 
 static PyObject *stream_next(PyObject *self, PyObject *args, PyObject *kwargs) {
@@ -332,11 +376,19 @@ static void stream_dealloc(PyObject *self) {
 /* ---------------------------------------------------------------- for Python */
 
 static PyObject *get_under_way(PyObject *self, void *Py_UNUSED(unused)) {
-    return PyLong_FromSsize_t(stream_of(self)->opened - stream_of(self)->taken);
+    struct stream *stream = stream_of(self);
+    THREADS_LOCK(&stream->job.lock);
+    Py_ssize_t n = stream->opened - stream->taken;
+    THREADS_UNLOCK(&stream->job.lock);
+    return PyLong_FromSsize_t(n);
 }
 
 static PyObject *get_at_hand(PyObject *self, void *Py_UNUSED(unused)) {
-    return PyBool_FromLong(stream_of(self)->current.value != NULL || is_at_hand(stream_of(self)));
+    struct stream *stream = stream_of(self);
+    THREADS_LOCK(&stream->job.lock);
+    bool there = stream->current.value != NULL || is_at_hand(stream);
+    THREADS_UNLOCK(&stream->job.lock);
+    return PyBool_FromLong(there);
 }
 
 static PyMethodDef stream_methods[] = {

@@ -52,12 +52,12 @@ static PyObject *task_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSE
     return task_for_call(state, job, function, arguments);
 }
 
-/* The parts of a job that has been divided, from `begin` on. */
+/* The parts of a job that has been divided, from `begin` on: of n items. */
 static PyObject *make_parts(PyTypeObject *type, PyObject *job, Py_ssize_t begin,
-                            enum call_kind kind, PyObject *function, PyObject *items,
+                            enum call_kind kind, PyObject *function, PyObject *items, Py_ssize_t n,
                             Py_ssize_t chunk) {
     PyObject *tasks = PyList_New(0);
-    Py_ssize_t n = PyList_GET_SIZE(items), part = begin;
+    Py_ssize_t part = begin;
     for (Py_ssize_t at = 0; tasks != NULL && at < n; at += chunk, part++) {
         chunk = chunk < n - at ? chunk : n - at;
         PyObject *task =
@@ -72,12 +72,12 @@ static PyObject *make_parts(PyTypeObject *type, PyObject *job, Py_ssize_t begin,
 
 PyObject *task_divide(struct module_state *state, PyObject *job, enum call_kind kind,
                       PyObject *function, PyObject *items, Py_ssize_t chunk) {
-    Py_ssize_t parts, begin;
-    begin = call_divide((struct job *)job, PyList_GET_SIZE(items), chunk, &parts);
+    Py_ssize_t n = PyList_GET_SIZE(items), parts; /* once: a program's list may change */
+    Py_ssize_t begin = call_divide((struct job *)job, n, chunk, &parts);
     if (begin < 0) {
         return NULL;
     }
-    PyObject *tasks = make_parts(state->task_type, job, begin, kind, function, items, chunk);
+    PyObject *tasks = make_parts(state->task_type, job, begin, kind, function, items, n, chunk);
     if (tasks == NULL && ((struct job *)job)->book != NULL) {
         stream_cut((struct job *)job, parts);
     }

@@ -14,9 +14,10 @@
  * replace is read and replaced under the object's critical section, or under the mutex that stands
  * beside it; a reference that is read there is owned before the section ends. 3. No section and no
  * mutex is held while the code sleeps, or calls what may run Python code; a hold of an object of
- * the core is taken under one, since its last handle may be going. 4. A list or dict of the
- * program's is walked as a copy. 5. Shared objects of the core need none of this: they are made for
- * threads of many processes.
+ * the core is taken under one, since its last handle may be going. A section is held all the same
+ * where calls are to keep an order that the lock keeps: it lets others in while Python waits. 4. A
+ * list or dict of the program's is walked as a copy. 5. Shared objects of the core need none of
+ * this: they are made for threads of many processes.
  *
  * A fork by the interpreter stops all threads where they hold no mutex, so a child finds all free.
  */
@@ -78,7 +79,17 @@ static inline PyObject *threads_item(PyObject *list, Py_ssize_t i) {
     return item;
 }
 
-/* Gives back what the three above have returned. */
+/* Takes the first item out of a list: a new reference; NULL, perhaps with an exception: there is
+ * none. */
+static inline PyObject *threads_pop(PyObject *list) {
+    PyObject *first = PyObject_CallMethod(list, "pop", "i", 0);
+    if (first == NULL && PyErr_ExceptionMatches(PyExc_IndexError)) {
+        PyErr_Clear();
+    }
+    return first;
+}
+
+/* Gives back what list, dict and item above have returned. */
 static inline void threads_drop(PyObject *copy) {
     Py_DECREF(copy);
 }
@@ -121,6 +132,14 @@ static inline PyObject *threads_item(PyObject *list, Py_ssize_t i) {
     return i < PyList_GET_SIZE(list) ? PyList_GET_ITEM(list, i) : NULL;
 }
 
+static inline PyObject *threads_pop(PyObject *list) {
+    PyObject *first = PyList_GET_SIZE(list) > 0 ? Py_NewRef(PyList_GET_ITEM(list, 0)) : NULL;
+    if (first != NULL && PyList_SetSlice(list, 0, 1, NULL) < 0) {
+        Py_CLEAR(first);
+    }
+    return first;
+}
+
 static inline void threads_drop(PyObject *copy) {
     (void)copy;
 }
@@ -130,5 +149,14 @@ static inline PyObject *threads_value(PyObject *dict, PyObject *key) {
 }
 
 #endif
+
+/* As threads_item(), but a new reference in all builds. */
+static inline PyObject *threads_own_item(PyObject *list, Py_ssize_t i) {
+    PyObject *item = Py_XNewRef(threads_item(list, i));
+    if (item != NULL) {
+        threads_drop(item);
+    }
+    return item;
+}
 
 #endif

@@ -71,7 +71,13 @@ def _is_refusal(error: Exception) -> bool:
     """Return whether that is how the engine refuses a task: it is closed, or abandoned."""
     if isinstance(error, OSError):
         return error.errno == errno.ECANCELED
-    return type(error) is ValueError and error.args == ("the object has been closed",)
+    return type(error) in _REFUSALS and error.args == (_REFUSALS[type(error)],)
+
+
+_REFUSALS: dict[type[Exception], str] = {
+    ValueError: "the object has been closed",  # the core's tasks say so
+    RuntimeError: "the pool takes no more tasks",  # those that have their books in Python
+}
 
 
 # ---- the pool

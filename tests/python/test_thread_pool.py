@@ -197,6 +197,19 @@ def test_terminate_comes_while_a_task_is_queued(monkeypatch, call):
     assert pool._tasks.open == 0
 
 
+def test_terminate_comes_before_a_task_is_queued():
+    """As by another thread, between the look whether the pool is open and the books."""
+    pool = ThreadPool(1)
+
+    def arguments():
+        pool.terminate()
+        yield -1
+
+    with pytest.raises(mproc.ProcessError, match="terminated before the task was done"):
+        pool.apply(abs, arguments())
+    pool.join()
+
+
 def test_terminate_does_not_wait_for_a_task():
     go, begun = threading.Event(), threading.Event()
     pool = ThreadPool(1)
