@@ -158,14 +158,14 @@ static int launch(struct child *self, mproc_process *handle, struct taken *taken
         return -ECANCELED;
     }
     PyOS_BeforeFork();
-    self->handle = handle;
+    THREADS_STORE(self->handle, handle);
     give_references_back(taken);
     int r = mproc_process_launch(handle, NULL, 0);
     if (r != 0) {
         take_references_again(taken);
     }
     if (r < 0) {
-        self->handle = NULL;
+        THREADS_STORE(self->handle, NULL);
     } else {
         child_drop_held(self);
     }
@@ -181,10 +181,10 @@ static int launch(struct child *self, mproc_process *handle, struct taken *taken
 
 /* The same, where a function of the program forks: the interpreter's hooks are its own affair. */
 static int launch_by(struct child *self, mproc_process *handle) {
-    self->handle = handle;
+    THREADS_STORE(self->handle, handle);
     int r = mproc_process_launch(handle, NULL, 0);
     if (r < 0) {
-        self->handle = NULL;
+        THREADS_STORE(self->handle, NULL);
     } else {
         child_drop_held(self);
     }

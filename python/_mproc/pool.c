@@ -15,12 +15,14 @@
  *
  * The interpreter's lock. Whatever may call these functions is called without the lock (BLOCKING),
  * and the core takes it around them: enter() and leave(). Putting a task calls nothing, so that is
- * done with the lock, under which a task and its entry here come into being in one step.
+ * done with the lock, under which a task and its entry here come into being in one step. Where the
+ * interpreter has no lock, `lock` is in its place: the core takes its own one inside of it, and
+ * calls these functions without that.
  *
  * Exceptions. What these functions raise stays set in the thread that collects until the core
  * returns, which it does soon: blocking.c's look() tells it so. Of several, the first counts.
  *
- * Shared state, all under the interpreter's lock.
+ * Shared state, all under that lock.
  *   tasks   ring of the open tasks, each with an owned reference to its job; parts: of what was
  *           submitted as parts.
  *   seats   by seat, the popen object of the worker whose process the core has; NULL: none.
@@ -71,6 +73,9 @@ struct pool {
     int ranked;              /* tasks have priorities, so there are no parts */
     Py_ssize_t open;
     Py_ssize_t done; /* tasks that have ended, ever */
+#ifdef Py_GIL_DISABLED
+    PyMutex lock;
+#endif
 };
 
 static struct pool *pool_of(PyObject *self) {
@@ -120,15 +125,21 @@ static PyObject *call_owner(const struct pool *pool, const char *method, const c
 
 /* ---------------------------------------------------------------- tasks */
 
+/* So many tasks more are open, or fewer. Under the lock. */
+static void count_open(struct pool *pool, Py_ssize_t n) {
+    THREADS_STORE(pool->open, pool->open + n);
+}
+
+/* Under the lock. */
 static void link_task(struct pool *pool, struct open_task *open) {
-    open->pool = pool;
     open->after = &pool->tasks;
     open->before = pool->tasks.before;
     open->before->after = open;
     pool->tasks.before = open;
-    pool->open++;
+    count_open(pool, 1);
 }
 
+/* Under the lock. */
 static void unlink_task(struct open_task *open) {
     open->before->after = open->after;
     open->after->before = open->before;
@@ -171,35 +182,42 @@ static struct job_result result_of(const struct pool *pool, const struct open_ta
                     parts_of_task(open->task));
 }
 
-static void take_result(struct pool *pool, struct job *job, Py_ssize_t part,
-                        struct job_result *owned) {
-    pool->open--;
-    pool->done++;
-    (void)job_take(job, part, owned);
+/* Under the lock. */
+static void count_end(struct pool *pool) {
+    count_open(pool, -1);
+    THREADS_STORE(pool->done, pool->done + 1);
 }
 
 static void task_ended(mproc_task *task, void *arg) {
     struct open_task *open = arg;
     struct pool *pool = open->pool;
     PyObject *before = error_take();
+    THREADS_LOCK(&pool->lock); /* who puts it may not have come to the end of that */
     unlink_task(open);
+    THREADS_UNLOCK(&pool->lock);
     struct job_result result = result_of(pool, open);
-    take_result(pool, open->job, open->part, &result);
+    THREADS_LOCK(&pool->lock);
+    count_end(pool);
+    THREADS_UNLOCK(&pool->lock);
+    (void)job_take(open->job, open->part, &result);
     mproc_task_drop(task);
     Py_DECREF(open->job);
     PyMem_Free(open);
     keep_first(before);
 }
 
+/* Under the lock, as free_parts(). */
 static void unlink_parts(struct open_parts *parts) {
     parts->before->after = parts->after;
     parts->after->before = parts->before;
 }
 
-static void free_parts(struct open_parts *owned) {
+/* The job, which is the caller's, is NULL if nobody wants it. */
+static PyObject *free_parts(struct open_parts *owned) {
+    PyObject *job = (PyObject *)owned->job;
     unlink_parts(owned);
-    Py_XDECREF(owned->job);
     PyMem_Free(owned);
+    return job;
 }
 
 static struct job_result result_of_part(struct pool *pool, struct job *job,
@@ -210,22 +228,35 @@ static struct job_result result_of_part(struct pool *pool, struct job *job,
                                      result->size, parts_of_message(result));
 }
 
+/* The core tells of one part more: whose it is, a new reference, or NULL. */
+static struct job *part_of(struct pool *pool, struct open_parts *parts) {
+    PyObject *unused = NULL;
+    THREADS_LOCK(&pool->lock);
+    struct job *job = (struct job *)Py_XNewRef((PyObject *)parts->job);
+    if (--parts->left == 0) {
+        unused = free_parts(parts);
+    }
+    THREADS_UNLOCK(&pool->lock);
+    (void)pool;
+    Py_XDECREF(unused);
+    return job;
+}
+
 static void part_ended(void *arg, void *told, size_t part, const mproc_message *message,
                        const mproc_task_error *error) {
     struct pool *pool = arg;
-    struct open_parts *parts = told;
-    parts->left--;
-    if (parts->job != NULL) {
-        PyObject *before = error_take();
-        struct job *job = (struct job *)Py_NewRef(parts->job);
-        struct job_result result = result_of_part(pool, job, message, error);
-        take_result(pool, job, (Py_ssize_t)part, &result);
-        Py_DECREF(job);
-        keep_first(before);
+    struct job *job = part_of(pool, told);
+    if (job == NULL) {
+        return;
     }
-    if (parts->left == 0) {
-        free_parts(parts);
-    }
+    PyObject *before = error_take();
+    struct job_result result = result_of_part(pool, job, message, error);
+    THREADS_LOCK(&pool->lock);
+    count_end(pool);
+    THREADS_UNLOCK(&pool->lock);
+    (void)job_take(job, (Py_ssize_t)part, &result);
+    Py_DECREF(job);
+    keep_first(before);
 }
 
 /* chosen: None or (timeout in ns, bytes of memory, retries, priority). */
@@ -249,8 +280,19 @@ static int set_options(mproc_task_options *options, PyObject *chosen) {
     return 0;
 }
 
+/* Puts a task for which `open` stands: 0, or a code of the core. Under the lock. */
+static int put_open(struct pool *pool, const struct iovec *lent, int n,
+                    const mproc_task_options *options, struct open_task *open) {
+    int r = mproc_pool_put(pool->core, lent, n, options, &open->task);
+    if (r == 0) {
+        Py_INCREF(open->job);
+        link_task(pool, open);
+    }
+    return r;
+}
+
 /* buffers: what goes along; NULL: nothing. */
-static int put_task(PyObject *self, const struct iovec *lent, int n, const struct parts *buffers,
+static int put_task(struct pool *pool, const struct iovec *lent, int n, const struct parts *buffers,
                     struct job *job, Py_ssize_t part, PyObject *chosen) {
     mproc_task_options options = {.done = task_ended};
     if (set_options(&options, chosen) < 0) {
@@ -261,105 +303,118 @@ static int put_task(PyObject *self, const struct iovec *lent, int n, const struc
         PyErr_NoMemory();
         return -1;
     }
+    *open = (struct open_task){.pool = pool, .job = job, .part = part};
     options.done_arg = open;
     if (buffers != NULL) {
         options.buffers = buffers->buffers;
         options.nbuffers = buffers->nbuffers;
     }
-    int r = mproc_pool_put(pool_of(self)->core, lent, n, &options, &open->task);
+    THREADS_LOCK(&pool->lock);
+    int r = put_open(pool, lent, n, &options, open);
+    THREADS_UNLOCK(&pool->lock);
     if (r != 0) {
         PyMem_Free(open);
         error_raise(r);
         return -1;
     }
-    Py_INCREF(job);
-    open->job = job;
-    open->part = part;
-    link_task(pool_of(self), open);
     return 0;
 }
 
-static int put_tasks(PyObject *self, const struct iovec *lent, size_t n, struct job *job,
+static int put_tasks(struct pool *pool, const struct iovec *lent, size_t n, struct job *job,
                      Py_ssize_t first, PyObject *chosen, size_t *put) {
     for (*put = 0; *put < n; ++*put) {
-        if (put_task(self, &lent[*put], 1, NULL, job, first + (Py_ssize_t)*put, chosen) < 0) {
+        if (put_task(pool, &lent[*put], 1, NULL, job, first + (Py_ssize_t)*put, chosen) < 0) {
             return -1;
         }
     }
     return 0;
 }
 
-static struct open_parts *open_parts(struct pool *pool, struct job *job) {
-    struct open_parts *parts = PyMem_New(struct open_parts, 1);
-    if (parts == NULL) {
-        PyErr_NoMemory();
-        return NULL;
+/* How parts are put: 0 or a code of the core. */
+struct put {
+    const struct iovec *lent;
+    size_t n; /* pieces of one part, or parts of a piece each */
+    size_t first;
+    bool one;
+};
+
+static int put_lent(struct pool *pool, const struct put *what, struct open_parts *parts,
+                    size_t *put) {
+    if (!what->one) {
+        return mproc_pool_put_parts(pool->core, what->lent, what->n, parts, what->first, put);
     }
-    *parts = (struct open_parts){pool->parts.before, &pool->parts, job, 0};
-    Py_INCREF(job);
-    parts->before->after = parts;
-    pool->parts.before = parts;
-    return parts;
+    int r = mproc_pool_put_part(pool->core, what->lent, (int)what->n, parts, what->first);
+    *put = r == 0;
+    return r;
 }
 
-/* So many have been put, with a code of the core. */
-static int parts_are_put(struct pool *pool, struct open_parts *parts, size_t n, int r) {
-    parts->left += n;
-    pool->open += (Py_ssize_t)n;
-    if (parts->left == 0) {
-        free_parts(parts);
+/* Puts parts: 0, or a code of the core. Who collects is told of them after that. Under the lock. */
+static int put_under_lock(struct pool *pool, const struct put *what, struct open_parts *parts,
+                          size_t *put) {
+    int r = put_lent(pool, what, parts, put);
+    if (*put > 0) {
+        parts->before = pool->parts.before;
+        parts->after = &pool->parts;
+        parts->before->after = parts;
+        pool->parts.before = parts;
+        parts->left = *put;
+        Py_INCREF(parts->job);
+        count_open(pool, (Py_ssize_t)*put);
     }
+    return r;
+}
+
+/* -EBUSY: the tasks have priorities now. */
+static int put_parts(struct pool *pool, const struct put *what, struct job *job, size_t *put) {
+    struct open_parts *parts = PyMem_New(struct open_parts, 1);
+    *put = 0;
+    if (parts == NULL) {
+        return -ENOMEM;
+    }
+    *parts = (struct open_parts){.job = job};
+    THREADS_LOCK(&pool->lock);
+    int r = put_under_lock(pool, what, parts, put);
+    THREADS_UNLOCK(&pool->lock);
+    if (*put == 0) {
+        PyMem_Free(parts);
+    }
+    return r;
+}
+
+static int raise_code(int r) {
     if (r != 0) {
         error_raise(r);
     }
     return r == 0 ? 0 : -1;
 }
 
-static int has_options(const struct pool *pool, PyObject *chosen) {
-    return chosen != Py_None || pool->ranked;
+static bool has_options(const struct pool *pool, PyObject *chosen) {
+    return chosen != Py_None || THREADS_LOAD(pool->ranked) != 0;
 }
 
 static int put_one(PyObject *self, const struct call *lent, struct job *job, Py_ssize_t part,
                    PyObject *chosen) {
     struct pool *pool = pool_of(self);
     const struct parts *buffers = &lent->arguments.parts;
-    if (has_options(pool, chosen) || buffers->nbuffers > 0) {
-        return put_task(self, lent->pieces, lent->n, buffers, job, part, chosen);
+    const struct put what = {lent->pieces, (size_t)lent->n, (size_t)part, true};
+    size_t put;
+    int r = -EBUSY;
+    if (!has_options(pool, chosen) && buffers->nbuffers == 0) {
+        r = put_parts(pool, &what, job, &put);
     }
-    struct open_parts *parts = open_parts(pool, job);
-    if (parts == NULL) {
-        return -1;
-    }
-    int r = mproc_pool_put_part(pool->core, lent->pieces, lent->n, parts, (size_t)part);
-    return parts_are_put(pool, parts, r == 0, r);
+    return r != -EBUSY ? raise_code(r)
+                       : put_task(pool, lent->pieces, lent->n, buffers, job, part, chosen);
 }
 
 static int put_many(PyObject *self, const struct iovec *lent, size_t n, struct job *job,
                     Py_ssize_t first, PyObject *chosen, size_t *put) {
     struct pool *pool = pool_of(self);
-    *put = 0;
-    if (has_options(pool, chosen)) {
-        return put_tasks(self, lent, n, job, first, chosen, put);
-    }
-    struct open_parts *parts = open_parts(pool, job);
-    if (parts == NULL) {
-        return -1;
-    }
-    int r = mproc_pool_put_parts(pool->core, lent, n, parts, (size_t)first, put);
-    return parts_are_put(pool, parts, *put, r);
+    const struct put what = {lent, n, (size_t)first, false};
+    int r = has_options(pool, chosen) ? -EBUSY : put_parts(pool, &what, job, put);
+    return r != -EBUSY ? raise_code(r) : put_tasks(pool, lent, n, job, first, chosen, put);
 }
 
 /* ---------------------------------------------------------------- workers */
-
-/* The popen object's handle is the core's, too, until the seat is vacant. */
-static int lend_handle(struct child *child, mproc_process **out) {
-    if (child->handle == NULL || child->lent) {
-        return -ESRCH;
-    }
-    child->lent = 1;
-    *out = child->handle;
-    return 0;
-}
 
 static int adopt(PyObject *process, mproc_process **out) {
     PyObject *number = PyObject_GetAttrString(process, "pid");
@@ -368,7 +423,8 @@ static int adopt(PyObject *process, mproc_process **out) {
     return PyErr_Occurred() ? -ECANCELED : mproc_process_adopt(out, (pid_t)pid);
 }
 
-/* Gives the core what has been started. */
+/* Gives the core what has been started: a popen object's handle is the core's, too, until the seat
+ * is vacant. */
 static int seat_process(struct pool *pool, unsigned seat, PyObject *process, mproc_process **out) {
     struct module_state *state = module_state_of((PyObject *)pool);
     PyObject *popen = PyObject_GetAttrString(process, "_popen");
@@ -378,9 +434,11 @@ static int seat_process(struct pool *pool, unsigned seat, PyObject *process, mpr
     }
     struct child *child =
         PyObject_TypeCheck(popen, state->child_type) ? (struct child *)popen : NULL;
-    int r = child != NULL ? lend_handle(child, out) : adopt(process, out);
+    int r = child != NULL ? child_lend(child, out) : adopt(process, out);
     if (r == 0) {
+        THREADS_LOCK(&pool->lock);
         pool->seats[seat] = (struct seat){Py_NewRef(popen), child};
+        THREADS_UNLOCK(&pool->lock);
     }
     Py_DECREF(popen);
     return r;
@@ -419,12 +477,14 @@ static int start(void *arg, mproc_workplace *Py_UNUSED(place), unsigned seat, mp
 static void end(void *arg, unsigned seat, mproc_process *owned) {
     struct pool *pool = arg;
     PyObject *before = error_take();
+    THREADS_LOCK(&pool->lock);
     struct seat left = pool->seats[seat];
     pool->seats[seat] = (struct seat){NULL, NULL};
-    if (left.child != NULL && left.child->handle == owned) {
-        left.child->lent = 0;
+    THREADS_UNLOCK(&pool->lock);
+    if (left.child != NULL) {
+        child_take_back(left.child, owned);
     } else {
-        (void)mproc_process_drop(owned); /* the popen object was closed, or never had it */
+        (void)mproc_process_drop(owned); /* the popen object never had it */
     }
     Py_XDECREF(left.popen);
     keep_first(before);
@@ -528,14 +588,14 @@ static int pool_clear(PyObject *self) {
     while (tasks->after != tasks) {
         struct open_task *open = tasks->after;
         unlink_task(open);
-        pool_of(self)->open--;
+        count_open(pool_of(self), -1);
         mproc_task_drop(open->task);
         Py_DECREF(open->job);
         PyMem_Free(open);
     }
     struct open_parts *parts;
     while ((parts = wanted_parts(pool_of(self))) != NULL) {
-        pool_of(self)->open -= (Py_ssize_t)parts->left;
+        count_open(pool_of(self), -(Py_ssize_t)parts->left);
         Py_CLEAR(parts->job); /* which may run anything */
     }
     return 0;
@@ -554,7 +614,7 @@ static void pool_dealloc(PyObject *self) {
         keep_first(before);
     }
     while (pool->parts.after != NULL && pool->parts.after != &pool->parts) {
-        free_parts(pool->parts.after); /* of a forked child's copy */
+        Py_XDECREF(free_parts(pool->parts.after)); /* of a forked child's copy */
     }
     PyMem_Free(pool->seats);
     Py_XDECREF(pool->owner);
@@ -594,9 +654,9 @@ int pool_collect(PyObject *self, PyObject *object, int64_t timeout, int patient)
     struct job *job = PyObject_TypeCheck(object, state->job_type) ? (struct job *)object : NULL;
     int64_t deadline = blocking_deadline(timeout);
     int r = 1;
-    while (r == 1 && !(job != NULL && job->ready)) {
+    while (r == 1 && !(job != NULL && job_is_ready(job))) {
         r = collect(pool_of(self), timeout, deadline);
-        if (job == NULL || job->ready || job->book != NULL ||
+        if (job == NULL || job_is_ready(job) || job->book != NULL ||
             (timeout = blocking_left(deadline)) == 0) {
             break;
         }
@@ -607,7 +667,7 @@ int pool_collect(PyObject *self, PyObject *object, int64_t timeout, int patient)
     if (r < 0 || PyErr_CheckSignals() < 0) {
         return -1;
     }
-    return job != NULL ? job->ready : r;
+    return job != NULL ? job_is_ready(job) : r;
 }
 
 /* pump(job, seconds, patient): see pool_methods. */
@@ -625,7 +685,7 @@ static PyObject *pool_pump(PyObject *self, PyObject *const *args, Py_ssize_t nar
 }
 
 Py_ssize_t pool_open(PyObject *self) {
-    return pool_of(self)->open;
+    return THREADS_LOAD(pool_of(self)->open);
 }
 
 /* ---------------------------------------------------------------- submitting */
@@ -640,7 +700,8 @@ static Py_ssize_t workers_of(const struct pool *pool) {
 static int collect_near(PyObject *self, struct job *job, Py_ssize_t unput, Py_ssize_t ahead) {
     struct pool *pool = pool_of(self);
     int r = 0;
-    while (r >= 0 && !job->ready && job->left - unput > workers_of(pool) + ahead - 1) {
+    while (r >= 0 && !job_is_ready(job) &&
+           THREADS_LOAD(job->left) - unput > workers_of(pool) + ahead - 1) {
         r = collect(pool, SLICE, blocking_deadline(SLICE));
         r = r >= 0 && PyErr_CheckSignals() < 0 ? -1 : r;
     }
@@ -678,7 +739,7 @@ static PyObject *pool_rank(PyObject *self, PyObject *number) {
         return NULL;
     }
     int r = mproc_pool_rank(pool_of(self)->core, (unsigned)ahead);
-    pool_of(self)->ranked = r == 0;
+    THREADS_STORE(pool_of(self)->ranked, r == 0);
     return r == 0 ? Py_NewRef(Py_None) : error_raise(r);
 }
 
@@ -712,12 +773,15 @@ static PyObject *pool_has_worker(PyObject *self, PyObject *number) {
     if (seat == (unsigned long)-1 && PyErr_Occurred()) {
         return NULL;
     }
-    return PyBool_FromLong(seat < pool_of(self)->nseats &&
-                           pool_of(self)->seats[seat].popen != NULL);
+    struct pool *pool = pool_of(self);
+    THREADS_LOCK(&pool->lock);
+    bool there = seat < pool->nseats && pool->seats[seat].popen != NULL;
+    THREADS_UNLOCK(&pool->lock);
+    return PyBool_FromLong(there);
 }
 
 static PyObject *get_open(PyObject *self, void *Py_UNUSED(unused)) {
-    return PyLong_FromSsize_t(pool_of(self)->open);
+    return PyLong_FromSsize_t(pool_open(self));
 }
 
 static PyObject *get_waiting(PyObject *self, void *Py_UNUSED(unused)) {
@@ -725,7 +789,7 @@ static PyObject *get_waiting(PyObject *self, void *Py_UNUSED(unused)) {
 }
 
 static PyObject *get_done(PyObject *self, void *Py_UNUSED(unused)) {
-    return PyLong_FromSsize_t(pool_of(self)->done);
+    return PyLong_FromSsize_t(THREADS_LOAD(pool_of(self)->done));
 }
 
 static PyObject *get_broken(PyObject *self, void *Py_UNUSED(unused)) {

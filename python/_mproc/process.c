@@ -12,6 +12,9 @@
  * mproc_process_prepare() on, but wants the descriptors there. So hold_for() takes a hold of this
  * process, and child_prepare() takes the child's once the descriptors are known.
  *
+ * Threads. One may close the child while another waits for its end. So a thread uses the handle
+ * between child_use() and child_leave(), and a handle that others use is dropped by the last one.
+ *
  * Invariants: 1. `held` are holds of this process until the child is started, or close() gives them
  * back. 2. `code` is final once `ended`.
  */
@@ -24,6 +27,7 @@
 #include "template.h"
 
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <structmember.h>
 
@@ -35,51 +39,121 @@ static PyObject *child_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
 }
 
 void child_drop_held(struct child *self) {
-    if (self->held == NULL) {
-        return;
-    }
-    for (size_t i = 0; i < self->nheld; i++) {
-        mproc_drop(self->held[i]);
-    }
-    PyMem_Free(self->held);
+    THREADS_LOCK(&self->lock);
+    void **held = self->held;
+    size_t n = self->nheld;
     self->held = NULL;
     self->nheld = 0;
+    THREADS_UNLOCK(&self->lock);
+    for (size_t i = 0; i < n; i++) {
+        mproc_drop(held[i]);
+    }
+    PyMem_Free(held);
+}
+
+/* ---------------------------------------------------------------- the handle */
+
+/* The handle, until child_leave(); NULL: there is none, and there is nothing to leave. */
+static mproc_process *child_use(struct child *self) {
+    THREADS_LOCK(&self->lock);
+    mproc_process *handle = self->handle;
+    self->users += handle != NULL;
+    THREADS_UNLOCK(&self->lock);
+    return handle;
+}
+
+static void child_leave(struct child *self) {
+    mproc_process *closed = NULL;
+    THREADS_LOCK(&self->lock);
+    if (--self->users == 0) {
+        closed = self->closed;
+        self->closed = NULL;
+    }
+    THREADS_UNLOCK(&self->lock);
+    (void)mproc_process_drop(closed);
+}
+
+/* Nobody begins to use the handle any more: what the caller is to drop. Under the lock. */
+static mproc_process *child_forget(struct child *self, mproc_process *owned) {
+    if (self->users == 0) {
+        return owned;
+    }
+    self->closed = owned;
+    return NULL;
+}
+
+int child_lend(struct child *self, mproc_process **out) {
+    THREADS_LOCK(&self->lock);
+    int r = self->handle == NULL || self->lent ? -ESRCH : 0;
+    if (r == 0) {
+        self->lent = 1;
+        *out = self->handle;
+    }
+    THREADS_UNLOCK(&self->lock);
+    return r;
+}
+
+/* It was closed meanwhile, or is the child's alone again. */
+void child_take_back(struct child *self, mproc_process *owned) {
+    THREADS_LOCK(&self->lock);
+    bool closed = self->handle != owned;
+    mproc_process *dropped = closed ? child_forget(self, owned) : NULL;
+    self->lent = closed ? self->lent : 0;
+    THREADS_UNLOCK(&self->lock);
+    (void)mproc_process_drop(dropped);
 }
 
 /* Asks for the exit code once. 1: it has ended; 0: it has not; or an error. */
-static int child_ask(struct child *self) {
-    if (self->ended || self->handle == NULL) {
-        return self->ended;
-    }
-    int r = mproc_process_exitcode(self->handle, &self->code);
+static int ask(struct child *self, mproc_process *handle) {
+    int code, r = mproc_process_exitcode(handle, &code);
     if (r == 0) {
-        self->ended = 1;
+        THREADS_STORE(self->code, code);
+        THREADS_STORE(self->ended, 1);
     }
     return r == -EAGAIN ? 0 : r < 0 ? r : 1;
 }
 
-/* The pool that has the handle, too, drops it. 0, or -EBUSY when the process still runs. */
-static int child_leave(struct child *self) {
-    if (child_ask(self) == 0) {
-        return -EBUSY;
+static bool has_ended(const struct child *self) {
+    return THREADS_LOAD(self->ended) != 0;
+}
+
+static int child_ask(struct child *self) {
+    mproc_process *handle = has_ended(self) ? NULL : child_use(self);
+    if (handle == NULL) {
+        return has_ended(self);
     }
+    int r = ask(self, handle);
+    child_leave(self);
+    return r;
+}
+
+/* Takes the handle away from a child that has ended: what the caller is to drop, or NULL. A pool
+ * that has it, too, drops it itself. Under the lock. */
+static mproc_process *child_part(struct child *self) {
+    mproc_process *handle = self->handle;
+    self->pid = handle != NULL ? mproc_process_pid(handle) : self->pid;
+    self->handle = NULL;
+    bool lent = self->lent != 0;
     self->lent = 0;
-    return 0;
+    return lent || handle == NULL ? NULL : child_forget(self, handle);
 }
 
 /* 0, or -EBUSY when the process still runs. */
 static int child_shut(struct child *self) {
     child_drop_held(self);
-    if (self->handle == NULL) {
+    mproc_process *handle = child_use(self);
+    if (handle == NULL) {
         return 0;
     }
-    pid_t pid = mproc_process_pid(self->handle);
-    int r = self->lent ? child_leave(self) : mproc_process_drop(self->handle);
-    if (r < 0) {
-        return r;
+    int r = ask(self, handle);
+    child_leave(self);
+    if (r != 1 && r != MPROC_ESTRANGER) { /* a forked child's copy is only memory */
+        return -EBUSY;
     }
-    self->handle = NULL;
-    self->pid = pid;
+    THREADS_LOCK(&self->lock);
+    handle = child_part(self);
+    THREADS_UNLOCK(&self->lock);
+    (void)mproc_process_drop(handle);
     return 0;
 }
 
@@ -90,12 +164,27 @@ static void child_dealloc(PyObject *object) {
         PyObject_ClearWeakRefs(object);
     }
     (void)child_shut(self);
+    (void)mproc_process_drop(self->closed); /* of a forked child, which has none of the users */
     type->tp_free(object);
     Py_DECREF(type);
 }
 
 /* ---------------------------------------------------------------- holds, and the place in the
  * family */
+
+/* Under the lock. */
+static int hold(struct child *self, void *object) {
+    void **held = PyMem_Realloc(self->held, (self->nheld + 1) * sizeof *held);
+    if (held == NULL) {
+        return -ENOMEM;
+    }
+    self->held = held;
+    int r = mproc_hold(object);
+    if (r == 0) {
+        held[self->nheld++] = object;
+    }
+    return r;
+}
 
 static PyObject *child_hold_for(PyObject *object, PyObject *address) {
     struct child *self = child_of(object);
@@ -107,17 +196,10 @@ static PyObject *child_hold_for(PyObject *object, PyObject *address) {
         PyErr_Format(PyExc_ValueError, "%R is no address of the family's arena", address);
         return NULL;
     }
-    void **held = PyMem_Realloc(self->held, (self->nheld + 1) * sizeof *held);
-    if (held == NULL) {
-        return PyErr_NoMemory();
-    }
-    self->held = held;
-    int r = mproc_hold(pointer);
-    if (r < 0) {
-        return error_raise(r);
-    }
-    held[self->nheld++] = pointer;
-    Py_RETURN_NONE;
+    THREADS_LOCK(&self->lock);
+    int r = hold(self, pointer);
+    THREADS_UNLOCK(&self->lock);
+    return r < 0 ? error_raise(r) : Py_NewRef(Py_None);
 }
 
 static int hold_all(struct child *self, mproc_process *handle) {
@@ -149,7 +231,7 @@ static mproc_process *prepare_held(struct child *self, const mproc_process_optio
 /* Any str is a name; the core keeps what of it is a C string. */
 mproc_process *child_prepare(struct child *self, mproc_process_options *options, PyObject *name) {
     mproc_process *handle = NULL;
-    if (self->handle != NULL || self->pid != 0) {
+    if (THREADS_LOAD(self->handle) != NULL || self->pid != 0) {
         PyErr_SetString(PyExc_ValueError, "the child has been launched already");
         return NULL;
     }
@@ -192,7 +274,7 @@ static PyObject *launch(struct child *self, struct options *options, PyObject *n
         (void)mproc_process_drop(handle);
         return r == BLOCKING_RAISED ? NULL : options_raise(options, r);
     }
-    self->handle = handle;
+    THREADS_STORE(self->handle, handle);
     child_drop_held(self);
     /* Here, as child_fork() does: the child must be known before Python goes on. */
     if (process != Py_None && PyObject_SetAttrString(process, "_popen", (PyObject *)self) < 0) {
@@ -251,10 +333,10 @@ static PyObject *child_launch(PyObject *object, PyObject *args, PyObject *kwargs
 
 static PyObject *child_returncode(PyObject *object, void *Py_UNUSED(unused)) {
     struct child *self = child_of(object);
-    if (!self->ended) {
+    if (!has_ended(self)) {
         Py_RETURN_NONE;
     }
-    return PyLong_FromLong(self->code);
+    return PyLong_FromLong(THREADS_LOAD(self->code));
 }
 
 static PyObject *child_poll(PyObject *object, PyObject *const *Py_UNUSED(args), Py_ssize_t nargs) {
@@ -268,7 +350,15 @@ static PyObject *child_poll(PyObject *object, PyObject *const *Py_UNUSED(args), 
 
 static PyObject *child_running(PyObject *object, PyObject *Py_UNUSED(unused)) {
     struct child *self = child_of(object);
-    return PyBool_FromLong(self->handle != NULL && child_ask(self) == 0);
+    return PyBool_FromLong(THREADS_LOAD(self->handle) != NULL && child_ask(self) == 0);
+}
+
+/* As child_ask(), or BLOCKING_RAISED. */
+static int await_end(struct child *self, mproc_process *handle, int64_t timeout) {
+    int r;
+    int64_t deadline = blocking_deadline(timeout);
+    BLOCKING(r, mproc_process_join(handle, blocking_left(deadline)));
+    return r == 0 ? ask(self, handle) : r;
 }
 
 static PyObject *child_wait(PyObject *object, PyObject *args, PyObject *kwargs) {
@@ -283,22 +373,22 @@ static PyObject *child_wait(PyObject *object, PyObject *args, PyObject *kwargs) 
         return NULL;
     }
     int r = child_ask(self);
-    if (r == 0 && self->handle != NULL && timeout != 0) {
-        int64_t deadline = blocking_deadline(timeout);
-        BLOCKING(r, mproc_process_join(self->handle, blocking_left(deadline)));
-        if (r == BLOCKING_RAISED) {
-            return NULL;
-        }
-        if (r == 0) {
-            r = child_ask(self);
-        }
+    mproc_process *handle = r == 0 && timeout != 0 ? child_use(self) : NULL;
+    if (handle != NULL) {
+        r = await_end(self, handle, timeout);
+        child_leave(self);
+    }
+    if (r == BLOCKING_RAISED) {
+        return NULL;
     }
     return r < 0 && r != -ETIMEDOUT ? error_raise(r) : child_returncode(object, NULL);
 }
 
 static PyObject *send(struct child *self, int signal) {
-    if (!self->ended && self->handle != NULL) {
-        int r = mproc_process_signal(self->handle, signal);
+    mproc_process *handle = has_ended(self) ? NULL : child_use(self);
+    if (handle != NULL) {
+        int r = mproc_process_signal(handle, signal);
+        child_leave(self);
         if (r < 0 && r != -ESRCH) {
             return error_raise(r);
         }
@@ -339,12 +429,24 @@ static PyObject *child_close(PyObject *object, PyObject *Py_UNUSED(unused)) {
 
 static PyObject *child_pid(PyObject *object, void *Py_UNUSED(unused)) {
     struct child *self = child_of(object);
-    return PyLong_FromLong(self->handle != NULL ? mproc_process_pid(self->handle) : self->pid);
+    mproc_process *handle = child_use(self);
+    if (handle == NULL) {
+        return PyLong_FromLong(self->pid);
+    }
+    pid_t pid = mproc_process_pid(handle);
+    child_leave(self);
+    return PyLong_FromLong(pid);
 }
 
 static PyObject *child_sentinel(PyObject *object, void *Py_UNUSED(unused)) {
     struct child *self = child_of(object);
-    return PyLong_FromLong(self->handle != NULL ? mproc_process_sentinel(self->handle) : -1);
+    mproc_process *handle = child_use(self);
+    int sentinel = -1;
+    if (handle != NULL) {
+        sentinel = mproc_process_sentinel(handle);
+        child_leave(self);
+    }
+    return PyLong_FromLong(sentinel);
 }
 
 static PyMethodDef child_methods[] = {
@@ -391,7 +493,13 @@ static PyMethodDef child_methods[] = {
 
 static PyObject *child_joined(PyObject *object, void *Py_UNUSED(unused)) {
     struct child *self = child_of(object);
-    return PyBool_FromLong(self->handle != NULL && mproc_process_joined(self->handle));
+    mproc_process *handle = child_use(self);
+    int joined = 0;
+    if (handle != NULL) {
+        joined = mproc_process_joined(handle);
+        child_leave(self);
+    }
+    return PyBool_FromLong(joined);
 }
 
 static PyMemberDef child_members[] = {

@@ -208,10 +208,11 @@ class BaseProcess:
         self._started("interrupt").interrupt()
 
     def _started(self, verb: str) -> Popen:
+        popen = self._popen  # another thread may close it
         self._check_closed()
-        if self._popen is None:
+        if popen is None:
             raise AttributeError(f"cannot {verb} process {self._name!r}: it has not been started")
-        return self._popen
+        return popen
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until the process has ended, or for at most `timeout` seconds."""
@@ -248,13 +249,14 @@ class BaseProcess:
 
     def close(self) -> None:
         """Give up the descriptor and all else that the object has. ValueError: it still runs."""
-        if self._popen is not None:
-            if self._popen.poll() is None:
+        popen = self._popen  # another thread may close it, too
+        if popen is not None:
+            if popen.poll() is None:
                 raise ValueError(
                     "Cannot close a process while it is still running. "
                     "You should first call join() or terminate()."
                 )
-            self._popen.close()
+            popen.close()
             self._popen = None
             forget_child(self)
         self._closed = True
@@ -296,7 +298,8 @@ class BaseProcess:
         None: the process runs, or was not started.
         """
         self._check_closed()
-        return self._popen.poll() if self._popen is not None else None
+        popen = self._popen
+        return popen.poll() if popen is not None else None
 
     @property
     def ident(self) -> int | None:

@@ -689,6 +689,33 @@ def test_close(ctx):
     assert "closed" in repr(process)
 
 
+def test_close_while_another_thread_closes_it():
+    """Both have seen that it can be closed."""
+    process = mproc.get_context("fork").Process(target=int)
+    process.start()
+    popen, calls = process._popen, []
+
+    class Seen:
+        """Its popen object, which the other thread closes behind each answer."""
+
+        def __getattr__(self, name):
+            return getattr(popen, name)
+
+        def poll(self):
+            calls.append(popen.wait())
+            if len(calls) == 2:
+                process.close()
+            return popen.returncode
+
+    process._popen = Seen()
+    assert process.exitcode == 0
+    process.close()
+    assert calls == [0, 0, 0]
+    process.close()
+    with pytest.raises(ValueError, match="process object is closed"):
+        process.kill()
+
+
 def test_close_without_start(ctx):
     process = ctx.Process()
     process.close()

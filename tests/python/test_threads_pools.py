@@ -219,3 +219,232 @@ def test_results_of_a_stream_are_taken_by_all_threads():
     at_once(feed, *[book] * 3, *[take] * 4)
     assert sorted(taken) == sorted([*range(n), *(-i for i in range(n))])
     assert (stream._under_way, stream._ready, books.open) == (0, False, 0)
+
+
+# ---- executors
+
+
+noted = itertools.count()
+
+
+def double(x):
+    return 2 * x
+
+
+def note(_):
+    """How many calls of it the worker has begun before."""
+    return next(noted)
+
+
+@pytest.fixture
+def executor():
+    with futures.ProcessPoolExecutor(2, mp_context=mproc.get_context("fork")) as made:
+        yield made
+
+
+def test_an_executor_is_used_by_all_threads(executor):
+    def use(i):
+        assert executor.submit(double, i).result(PATIENCE) == 2 * i
+        made = [executor.submit(double, j) for j in range(20)]
+        assert [future.result(PATIENCE) for future in made] == list(range(0, 40, 2))
+        made[3].cancel()
+
+    at_once(*[changing(use, 30)] * THREADS)
+
+
+def test_maps_of_an_executor_in_all_threads(executor):
+    def use(i):
+        assert list(executor.map(double, range(i, i + 50), chunksize=1 + i % 7)) == list(
+            range(2 * i, 2 * i + 100, 2)
+        )
+
+    at_once(*[changing(use, 30)] * THREADS)
+
+
+def test_futures_are_cancelled_while_they_are_handed_on(executor):
+    def use(_):
+        made = [executor.submit(double, j) for j in range(40)]
+        gone = [future.cancel() for future in made]
+        for j, future in enumerate(made):
+            if gone[j]:
+                assert future.cancelled()
+            else:
+                assert future.result(PATIENCE) == 2 * j
+
+    at_once(*[changing(use, 20)] * THREADS)
+    assert concurrent.futures.wait([executor.submit(double, 1)], PATIENCE).done
+
+
+def test_waiters_and_callbacks_of_an_executor(executor):
+    def use(_):
+        made, called = [executor.submit(double, j) for j in range(10)], []
+        for future in made:
+            future.add_done_callback(called.append)
+        assert len(concurrent.futures.wait(made, PATIENCE).done) == len(made)
+        assert {f.result() for f in concurrent.futures.as_completed(made, PATIENCE)} == set(
+            range(0, 20, 2)
+        )
+        assert len(called) == len(made)
+
+    at_once(*[changing(use, 20)] * THREADS)
+
+
+def test_one_worker_begins_what_a_thread_submits_in_its_order():
+    """Whoever waits hands calls on, too; none overtakes another one meanwhile."""
+    order = []
+    with futures.ProcessPoolExecutor(1, mp_context=mproc.get_context("fork")) as executor:
+
+        def submit():
+            order.extend(executor.submit(note, i) for i in range(3_000))
+
+        def wait(_):
+            executor.submit(double, 1).result(PATIENCE)
+
+        at_once(submit, *[changing(wait, 200)] * (THREADS - 1))
+        assert [future.result(PATIENCE) for future in order] == list(range(3_000))
+
+
+# ---- pools
+
+
+@pytest.fixture(params=[Pool, ThreadPool])
+def pool(request):
+    with request.param(2) as made:
+        yield made
+
+
+def test_a_pool_is_used_by_all_threads(pool):
+    def use(i):
+        assert pool.apply(double, (i,)) == 2 * i
+        results = [pool.apply_async(double, (j,)) for j in range(10)]
+        assert pool.map(double, range(30), chunksize=1 + i % 5) == list(range(0, 60, 2))
+        assert [result.get(PATIENCE) for result in results] == list(range(0, 20, 2))
+        assert list(pool.imap(double, range(10))) == list(range(0, 20, 2))
+
+    at_once(*[changing(use, 30)] * THREADS)
+
+
+def test_callbacks_of_a_pool_in_all_threads(pool):
+    def use(i):
+        called = []
+        result = pool.map_async(double, range(5), callback=called.append)
+        assert result.get(PATIENCE) == list(range(0, 10, 2))
+        assert called == [result.get()]
+
+    at_once(*[changing(use, 50)] * THREADS)
+
+
+def test_an_imap_is_taken_from_by_all_threads(pool):
+    taken, results = [], pool.imap_unordered(double, range(2_000))
+    at_once(*[lambda: taken.extend(results)] * THREADS)
+    assert sorted(taken) == list(range(0, 4_000, 2))
+
+
+def test_a_list_changes_while_a_pool_maps_it(pool):
+    """As with the GIL: each item is one that stood there."""
+    shared = [7] * 50
+
+    def change(i):
+        shared.append(7)
+        del shared[: i % 3]
+
+    def use(_):
+        results = pool.map(double, shared, chunksize=3)
+        assert {*results} <= {14, None}
+
+    at_once(*[changing(use, 40)] * 6, *[changing(change, 2_000)] * 2)
+
+
+def test_tasks_that_fail_in_all_threads(pool):
+    def use(_):
+        with pytest.raises(TypeError):
+            pool.map(double, [1, None, 2], chunksize=1)
+
+    at_once(*[changing(use, 20)] * THREADS)
+
+
+def test_tasks_that_cannot_be_sent_in_all_threads():
+    with Pool(2) as pool:
+
+        def use(_):
+            called = []
+            with pytest.raises((pickle.PicklingError, AttributeError)):
+                pool.apply(double, (lambda: 0,))
+            result = pool.apply_async(double, (lambda: 0,), error_callback=called.append)
+            result.wait(PATIENCE)
+            assert len(called) == 1
+
+        at_once(*[changing(use, 20)] * THREADS)
+
+
+def test_tasks_with_options_in_all_threads():
+    """Priorities begin while other threads put parts."""
+    with Pool(2) as pool:
+
+        def use(i):
+            ranked = pool.options(priority=i % 3)
+            results = [ranked.apply_async(double, (j,)) for j in range(10)]
+            assert pool.map(double, range(20), chunksize=1) == list(range(0, 40, 2))
+            assert [result.get(PATIENCE) for result in results] == list(range(0, 20, 2))
+
+        at_once(*[changing(use, 10)] * THREADS)
+        assert pool._tasks.open == 0
+
+
+def use_to_the_end(pool, begun):
+    """Have tasks done until the pool is over; they are done, or fail with that."""
+    begun.wait(PATIENCE)
+    while True:
+        try:
+            result = pool.apply_async(double, (1,))
+        except ValueError:
+            return
+        try:
+            assert result.get(PATIENCE) == 2
+        except (mproc.ProcessError, ValueError) as error:
+            assert not isinstance(error, mproc.TimeoutError)
+
+
+def end_at_once(pool, begun):
+    begun.wait(PATIENCE)
+    pool.terminate()
+    pool.join()
+
+
+@pytest.mark.parametrize("kind", [Pool, ThreadPool])
+@pytest.mark.parametrize("_again", range(5))
+def test_a_pool_ends_while_all_threads_use_it(kind, _again):
+    pool, begun = kind(2), threading.Barrier(THREADS)
+    use = partial(use_to_the_end, pool, begun)
+    at_once(*[use] * (THREADS - 1), partial(end_at_once, pool, begun))
+    assert pool._tasks.open == 0
+
+
+# ---- processes
+
+
+def test_a_process_is_joined_and_closed_by_all_threads():
+    ctx, n = mproc.get_context("fork"), 40
+    gates = [ctx.Event() for _ in range(n)]
+    processes = [ctx.Process(target=gate.wait) for gate in gates]
+    for process in processes:
+        process.start()
+    popens = [process._popen for process in processes]
+
+    def use(i, thread):
+        popen = popens[i]
+        if thread == 0:
+            gates[i].set()
+        elif thread == 1:
+            popen.wait()
+            popen.close()
+        elif thread == 2:
+            popen._send_signal(0)
+        else:
+            assert popen.wait() in (0, None)  # None: it is closed
+        assert popen.pid > 0
+
+    in_rounds(use, rounds=n)
+    for process in processes:
+        process.join()
+        assert (process.exitcode, process._popen.sentinel) == (0, -1)
