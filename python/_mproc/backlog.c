@@ -20,6 +20,9 @@
  * nothing that changes the links runs Python code. A call that is being handed on belongs to the
  * thread that does it.
  *
+ * Links, lanes and numbers are changed under the interpreter's lock, or under `lock` where there is
+ * none. There, feed_in_order() keeps calls in their order.
+ *
  * Invariants: 1. A future is linked if and only if its `backlog` is this one; the backlog owns it
  * then. 2. `count` is the number of links. 3. The lanes are in the list's order, and there is one
  * for each priority of a future that is linked.
@@ -76,6 +79,9 @@ struct backlog {
     Py_ssize_t finished; /* of these, as many as the last look could be sure of */
     int64_t looked;      /* when that was */
     Py_ssize_t submitted;
+#ifdef Py_GIL_DISABLED
+    PyMutex lock;
+#endif
 };
 
 static struct backlog *of(PyObject *self) {
@@ -83,6 +89,8 @@ static struct backlog *of(PyObject *self) {
 }
 
 /* ---------------------------------------------------------------- links */
+
+/* What follows is done under the lock, up to link_behind() and unlink_one(). */
 
 /* The index of the first lane whose priority is not higher. */
 static Py_ssize_t find_lane(const struct backlog *b, int priority) {
@@ -107,7 +115,6 @@ static int add_lane(struct backlog *b, Py_ssize_t at, int priority) {
         Py_ssize_t room = 2 * b->lanes_room + 1;
         struct lane *lanes = PyMem_Realloc(b->lanes, (size_t)room * sizeof *lanes);
         if (lanes == NULL) {
-            PyErr_NoMemory();
             return -1;
         }
         b->lanes = lanes;
@@ -146,11 +153,11 @@ static void link_behind(PyObject *self, PyObject *future, PyObject *older) {
     } else {
         b->youngest = future;
     }
-    b->count++;
+    THREADS_STORE(b->count, b->count + 1);
 }
 
-/* Puts a future into its place, and takes a reference to it. -1 with MemoryError. */
-static int append(PyObject *self, PyObject *future) {
+/* Puts a future into its place, and takes a reference to it. -1: no memory. */
+static int link_one(PyObject *self, PyObject *future) {
     struct backlog *b = of(self);
     int priority = future_waiting(future)->priority;
     Py_ssize_t at = find_lane(b, priority);
@@ -163,6 +170,7 @@ static int append(PyObject *self, PyObject *future) {
     }
     link_behind(self, Py_NewRef(future), older);
     b->lanes[at].youngest = future;
+    b->submitted++;
     return 0;
 }
 
@@ -184,16 +192,44 @@ static void unlink_one(PyObject *self, PyObject *future) {
         b->youngest = w->older;
     }
     w->backlog = w->older = w->younger = NULL;
-    b->count--;
+    THREADS_STORE(b->count, b->count - 1);
+}
+
+/* -1 with MemoryError. */
+static int append(PyObject *self, PyObject *future) {
+    THREADS_LOCK(&of(self)->lock);
+    int r = link_one(self, future);
+    THREADS_UNLOCK(&of(self)->lock);
+    if (r < 0) {
+        PyErr_NoMemory();
+    }
+    return r;
 }
 
 /* The oldest future, whose reference is the caller's; NULL: there is none. */
 static PyObject *take_oldest(PyObject *self) {
+    THREADS_LOCK(&of(self)->lock);
     PyObject *future = of(self)->oldest;
     if (future != NULL) {
         unlink_one(self, future);
     }
+    THREADS_UNLOCK(&of(self)->lock);
     return future;
+}
+
+/* Takes a future out, if it is here: whether it was. Its reference is the caller's then. */
+static bool take(PyObject *self, PyObject *future) {
+    THREADS_LOCK(&of(self)->lock);
+    bool there = future_waiting(future)->backlog == self;
+    if (there) {
+        unlink_one(self, future);
+    }
+    THREADS_UNLOCK(&of(self)->lock);
+    return there;
+}
+
+static Py_ssize_t count_of(PyObject *self) {
+    return THREADS_LOAD(of(self)->count);
 }
 
 /* ---------------------------------------------------------------- making and freeing */
@@ -289,6 +325,8 @@ static Py_ssize_t number_of(PyObject *tasks, PyObject *name) {
     return number;
 }
 
+/* The window is chosen under the lock. */
+
 /* Chooses the window by how fast tasks are finished: those that are booked, and those that do not
  * wait and cannot be with a worker. One of each worker within AHEAD ns may have been any time in
  * the making, and says nothing yet. False: none is finished, since the last look. */
@@ -320,28 +358,46 @@ static bool is_stale(const struct backlog *b) {
 /* 1: the workers may be given another task; 0: they have enough; -1: exception. */
 static int has_room(struct backlog *b, PyObject *tasks) {
     Py_ssize_t open = number_of(tasks, b->names[NAME_open]);
-    bool has = open < b->window;
-    if (has && !is_stale(b)) {
+    THREADS_LOCK(&b->lock);
+    bool has = open < b->window, stale = has && is_stale(b);
+    THREADS_UNLOCK(&b->lock);
+    if (has && !stale) {
         return PyErr_Occurred() ? -1 : 1;
     }
     Py_ssize_t waiting = number_of(tasks, b->names[NAME_waiting]);
     if (waiting < 0 && PyErr_Occurred()) {
         return -1;
     }
+    THREADS_LOCK(&b->lock);
     if (!adapt(b, open, waiting) && has) {
         b->window = b->seats + EXTRA;
     }
-    return waiting + b->seats < b->window;
+    has = waiting + b->seats < b->window;
+    THREADS_UNLOCK(&b->lock);
+    return has;
 }
 
 /* ---------------------------------------------------------------- handing on */
+
+static void keep_message(struct backlog *b, PyObject *function, PyObject *message) {
+    THREADS_LOCK(&b->lock);
+    PyObject *old_function = b->function, *old_message = b->message;
+    b->function = Py_NewRef(function);
+    b->message = Py_NewRef(message);
+    THREADS_UNLOCK(&b->lock);
+    Py_XDECREF(old_function);
+    Py_XDECREF(old_message);
+}
 
 /* The message that tells workers of a function, a new reference, and whether that is a mere name;
  * -1 with an exception. */
 static int find_message(struct backlog *b, PyObject *engine, PyObject *function,
                         PyObject **message) {
-    if (function == b->function) {
-        *message = Py_NewRef(b->message);
+    THREADS_LOCK(&b->lock);
+    bool known = function == b->function;
+    *message = known ? Py_NewRef(b->message) : NULL;
+    THREADS_UNLOCK(&b->lock);
+    if (known) {
         return 1;
     }
     PyObject *both = PyObject_CallMethod(engine, "_message_of", "O", function);
@@ -353,8 +409,7 @@ static int find_message(struct backlog *b, PyObject *engine, PyObject *function,
     Py_INCREF(*message);
     Py_DECREF(both);
     if (named) {
-        Py_XSETREF(b->message, Py_NewRef(*message));
-        Py_XSETREF(b->function, Py_NewRef(function));
+        keep_message(b, function, *message);
     }
     return named;
 }
@@ -406,7 +461,9 @@ static int submit(struct backlog *b, PyObject *engine, PyObject *tasks, PyObject
     Py_XDECREF(job);
     Py_DECREF(message);
     Py_XDECREF(r);
+    THREADS_LOCK(&b->lock);
     b->handed += r != NULL;
+    THREADS_UNLOCK(&b->lock);
     return r == NULL ? -1 : 0;
 }
 
@@ -479,32 +536,44 @@ static int hand_on(struct backlog *b, PyObject *engine, PyObject *tasks, PyObjec
     return r;
 }
 
-static int feed_tasks(PyObject *self, PyObject *engine, PyObject *tasks) {
-    int room = 1;
-    while (of(self)->count > 0 && (room = has_room(of(self), tasks)) > 0) {
-        PyObject *future = take_oldest(self);
-        if (future == NULL) {
-            break; /* what has_room() has run took it */
-        }
-        int r = hand_on(of(self), engine, tasks, future);
-        Py_DECREF(future);
-        if (r < 0) {
-            return -1;
-        }
+/* Hands the oldest call on, if there is room: 1; 0: there is none, or no call; -1: exception. */
+static int feed_one(PyObject *self, PyObject *engine, PyObject *tasks) {
+    int room = has_room(of(self), tasks);
+    PyObject *future = room > 0 ? take_oldest(self) : NULL;
+    if (future == NULL) {
+        return room < 0 ? -1 : 0; /* what has_room() has run may have taken it */
     }
-    return room < 0 ? -1 : 0;
+    int r = hand_on(of(self), engine, tasks, future);
+    Py_DECREF(future);
+    return r < 0 ? -1 : 1;
+}
+
+/* Of threads that feed at the same time, each takes a call and hands it on before the next does.
+ * The section lets others in where Python code waits, as the interpreter's lock does. */
+static int feed_in_order(PyObject *self, PyObject *engine, PyObject *tasks) {
+    int r;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    r = feed_one(self, engine, tasks);
+    Py_END_CRITICAL_SECTION();
+    return r;
+}
+
+static int feed_tasks(PyObject *self, PyObject *engine, PyObject *tasks) {
+    int r = 1;
+    while (r > 0 && count_of(self) > 0) {
+        r = feed_in_order(self, engine, tasks);
+    }
+    return r < 0 ? -1 : 0;
 }
 
 /* Hands a future on or lets it wait behind the others. */
 static int accept(PyObject *self, PyObject *engine, PyObject *future) {
-    struct backlog *b = of(self);
-    PyObject *tasks = PyObject_GetAttr(engine, b->names[NAME_tasks]);
+    PyObject *tasks = PyObject_GetAttr(engine, of(self)->names[NAME_tasks]);
     if (tasks == NULL) {
         return -1;
     }
     int r = append(self, future);
     if (r == 0) {
-        b->submitted++;
         r = feed_tasks(self, engine, tasks);
     }
     Py_DECREF(tasks);
@@ -704,9 +773,8 @@ static PyObject *backlog_remove(PyObject *self, PyObject *future) {
         PyErr_SetString(PyExc_TypeError, "no future of this backlog's kind");
         return NULL;
     }
-    bool there = future_waiting(future)->backlog == self;
+    bool there = take(self, future);
     if (there) {
-        unlink_one(self, future);
         Py_DECREF(future);
     }
     return PyBool_FromLong(there);
@@ -714,17 +782,20 @@ static PyObject *backlog_remove(PyObject *self, PyObject *future) {
 
 static PyObject *backlog_futures(PyObject *self, PyObject *Py_UNUSED(unused)) {
     PyObject *list = PyList_New(0);
-    PyObject *f = of(self)->oldest;
-    for (; list != NULL && f != NULL; f = future_waiting(f)->younger) {
-        if (PyList_Append(list, f) < 0) {
-            Py_CLEAR(list);
-        }
+    int r = list != NULL ? 0 : -1;
+    THREADS_LOCK(&of(self)->lock);
+    for (PyObject *f = of(self)->oldest; r == 0 && f != NULL; f = future_waiting(f)->younger) {
+        r = PyList_Append(list, f);
+    }
+    THREADS_UNLOCK(&of(self)->lock);
+    if (r < 0) {
+        Py_CLEAR(list);
     }
     return list;
 }
 
 static Py_ssize_t backlog_length(PyObject *self) {
-    return of(self)->count;
+    return count_of(self);
 }
 
 static PyMethodDef backlog_methods[] = {

@@ -14,7 +14,8 @@
  * result() and exception() have the engine collect; callbacks and waiters of foreign code have it
  * call its helper, because they cannot.
  *
- * Locking. A change of the fields is one step under the interpreter's lock. If there is a
+ * Locking. A change of the fields is one step under the interpreter's lock, or under `lock` where
+ * there is none: hold() takes it, and who has changed the fields lets go of it. If there is a
  * condition, it is acquired for the change, and until the waiters are told:
  * concurrent.futures.wait() takes the conditions of all its futures, looks at their states, and
  * installs its waiters. It cannot miss a change: either its future is done before it looks, or
@@ -62,6 +63,9 @@ struct future {
     PyObject *dict;
     struct waiting waiting;
     enum state state;
+#ifdef Py_GIL_DISABLED
+    PyMutex lock;
+#endif
 };
 
 static struct future *of(PyObject *self) {
@@ -72,12 +76,27 @@ struct waiting *future_waiting(PyObject *self) {
     return &of(self)->waiting;
 }
 
+static enum state state_of(const struct future *f) {
+    return THREADS_LOAD(f->state);
+}
+
 static bool is_cancelled(const struct future *f) {
-    return f->state == CANCELLED || f->state == CANCELLED_AND_NOTIFIED;
+    enum state state = state_of(f);
+    return state == CANCELLED || state == CANCELLED_AND_NOTIFIED;
 }
 
 static bool is_done(const struct future *f) {
-    return is_cancelled(f) || f->state == FINISHED;
+    enum state state = state_of(f);
+    return state == CANCELLED || state == CANCELLED_AND_NOTIFIED || state == FINISHED;
+}
+
+/* What a field refers to: a new reference, or NULL. */
+static PyObject *own(struct future *f, PyObject **field) {
+    THREADS_LOCK(&f->lock);
+    PyObject *value = Py_XNewRef(*field);
+    THREADS_UNLOCK(&f->lock);
+    (void)f;
+    return value;
 }
 
 /* The only argument of a method, borrowed: by position, or by its name. NULL with TypeError, or, if
@@ -162,7 +181,7 @@ static int future_init(PyObject *self, PyObject *args, PyObject *kwargs) {
         return -1;
     }
     clear_fields(of(self));
-    of(self)->state = PENDING;
+    THREADS_STORE(of(self)->state, PENDING);
     of(self)->engine = engine != Py_None ? Py_NewRef(engine) : NULL;
     return 0;
 }
@@ -224,7 +243,7 @@ static void refuse_to_begin(PyObject *self) {
         logger == NULL
             ? NULL
             : PyObject_CallMethod(logger, "critical", "sNs", "Future %s in unexpected state: %s",
-                                  PyLong_FromVoidPtr(self), state_names[of(self)->state]);
+                                  PyLong_FromVoidPtr(self), state_names[state_of(of(self))]);
     Py_XDECREF(logger);
     if (r != NULL) {
         Py_DECREF(r);
@@ -244,7 +263,7 @@ static void raise_of_futures(const char *name, PyObject *value) {
 }
 
 static void raise_invalid_state(PyObject *self) {
-    PyObject *text = PyUnicode_FromFormat("%s: %R", state_names[of(self)->state], self);
+    PyObject *text = PyUnicode_FromFormat("%s: %R", state_names[state_of(of(self))], self);
     if (text != NULL) {
         raise_of_futures("InvalidStateError", text);
         Py_DECREF(text);
@@ -255,8 +274,9 @@ static void raise_invalid_state(PyObject *self) {
 
 /* That of an engine's future has the engine's lock. */
 static PyObject *make_condition(struct future *f) {
-    bool has_engine = f->engine != NULL;
-    PyObject *maker = has_engine ? Py_NewRef(f->engine) : PyImport_ImportModule("threading");
+    PyObject *maker = own(f, &f->engine);
+    bool has_engine = maker != NULL;
+    maker = has_engine ? maker : PyImport_ImportModule("threading");
     PyObject *made = NULL;
     if (maker != NULL) {
         made = PyObject_CallMethod(maker, has_engine ? "_make_condition" : "Condition", NULL);
@@ -267,43 +287,50 @@ static PyObject *make_condition(struct future *f) {
 
 /* The condition, which is made when it is asked for. New reference. */
 static PyObject *give_condition(struct future *f) {
-    if (f->condition == NULL) {
-        PyObject *made = make_condition(f);
-        if (made == NULL) {
-            return NULL;
+    PyObject *condition = own(f, &f->condition);
+    PyObject *made = condition == NULL ? make_condition(f) : NULL;
+    if (made != NULL) {
+        THREADS_LOCK(&f->lock);
+        if (f->condition == NULL) { /* or another thread was faster */
+            f->condition = Py_NewRef(made);
         }
-        if (f->condition == NULL) {
-            f->condition = made;
-        } else {
-            Py_DECREF(made); /* another thread was faster */
-        }
+        condition = Py_NewRef(f->condition);
+        THREADS_UNLOCK(&f->lock);
+        Py_DECREF(made);
     }
-    return Py_NewRef(f->condition);
+    return condition;
 }
 
-/* Acquires the condition, if anybody has asked for it: a new reference in *held, or NULL. -1 with
- * an exception. */
+/* Acquires the condition, if anybody has asked for it: a new reference in *held, or NULL; and then
+ * the fields' lock. So one who makes the condition does so before that, or after the change, which
+ * he sees then. -1 with an exception: neither. */
 static int hold(struct future *f, PyObject **held) {
-    *held = NULL;
-    if (f->condition == NULL) {
+    THREADS_LOCK(&f->lock);
+    PyObject *condition = *held = Py_XNewRef(f->condition);
+    if (condition == NULL) {
         return 0;
     }
-    PyObject *condition = Py_NewRef(f->condition);
+    THREADS_UNLOCK(&f->lock);
     PyObject *r = PyObject_CallMethod(condition, "acquire", NULL);
     if (r == NULL) {
         Py_DECREF(condition);
+        *held = NULL;
         return -1;
     }
     Py_DECREF(r);
-    *held = condition;
+    THREADS_LOCK(&f->lock);
     return 0;
 }
 
 /* The same for a change that has to be made. */
 static void hold_for_sure(struct future *f, PyObject **held, PyObject **kept) {
-    for (int i = 0; i < 2 && hold(f, held) < 0; i++) {
+    for (int i = 0; i < 2; i++) {
+        if (hold(f, held) == 0) {
+            return;
+        }
         keep_exception(kept);
     }
+    THREADS_LOCK(&f->lock);
 }
 
 /* Releases what hold() has acquired, and drops it. What is raised is kept. */
@@ -331,9 +358,12 @@ static void notify_all(PyObject *held, PyObject **kept) {
 /* ---------------------------------------------------------------- changes */
 
 static void tell_waiters(PyObject *self, const char *method, PyObject **kept) {
-    PyObject *waiters = Py_XNewRef(of(self)->waiters);
-    for (Py_ssize_t i = 0; waiters != NULL && i < PyList_GET_SIZE(waiters); i++) {
-        PyObject *waiter = Py_NewRef(PyList_GET_ITEM(waiters, i));
+    PyObject *waiters = own(of(self), &of(self)->waiters), *waiter = NULL;
+    for (Py_ssize_t i = 0; waiters != NULL; i++) {
+        waiter = threads_own_item(waiters, i);
+        if (waiter == NULL) {
+            break;
+        }
         (void)has_raised(PyObject_CallMethod(waiter, method, "O", self), kept);
         Py_DECREF(waiter);
     }
@@ -379,9 +409,12 @@ static void run_callback(PyObject *callback, PyObject *self, bool collects, PyOb
 }
 
 static void run_callbacks(PyObject *self, bool collects, PyObject **kept) {
-    PyObject *callbacks = Py_XNewRef(of(self)->callbacks);
-    for (Py_ssize_t i = 0; callbacks != NULL && i < PyList_GET_SIZE(callbacks); i++) {
-        PyObject *callback = Py_NewRef(PyList_GET_ITEM(callbacks, i));
+    PyObject *callbacks = own(of(self), &of(self)->callbacks), *callback = NULL;
+    for (Py_ssize_t i = 0; callbacks != NULL; i++) {
+        callback = threads_own_item(callbacks, i);
+        if (callback == NULL) {
+            break;
+        }
         run_callback(callback, self, collects, kept);
         Py_DECREF(callback);
     }
@@ -394,15 +427,16 @@ static int give_back(PyObject *kept) {
     return kept == NULL ? 0 : -1;
 }
 
-/* Makes a future that is not done FINISHED. The condition, which is let loose, is held if there is
- * one. collects: as for is_logged(). */
+/* Makes a future that is not done FINISHED. hold() comes before, and what that has taken is let
+ * loose. collects: as for is_logged(). */
 static int finish(PyObject *self, int failed, PyObject *value, bool collects, PyObject *held,
                   PyObject *kept) {
     struct future *f = of(self);
     PyObject **field = failed ? &f->exception : &f->result;
     PyObject *old = *field;
     *field = Py_NewRef(value);
-    f->state = FINISHED;
+    THREADS_STORE(f->state, FINISHED);
+    THREADS_UNLOCK(&f->lock);
     tell_waiters(self, failed ? "add_exception" : "add_result", &kept);
     notify_all(held, &kept);
     let_loose(held, &kept);
@@ -418,6 +452,7 @@ static PyObject *set(PyObject *self, int failed, PyObject *value) {
         return NULL;
     }
     if (is_done(of(self))) {
+        THREADS_UNLOCK(&of(self)->lock);
         raise_invalid_state(self);
         keep_exception(&kept);
         let_loose(held, &kept);
@@ -439,26 +474,32 @@ static PyObject *future_set_exception(PyObject *self, PyObject *const *args, Py_
     return error != NULL ? set(self, 1, error) : NULL;
 }
 
+/* Moves on to a state, if the future is in another one: whether it was. Under the lock. */
+static bool move(struct future *f, enum state from, enum state to) {
+    if (f->state != from) {
+        return false;
+    }
+    THREADS_STORE(f->state, to);
+    return true;
+}
+
 int future_begin(PyObject *self) {
     struct future *f = of(self);
     PyObject *held, *kept = NULL;
     if (hold(f, &held) < 0) {
         return -1;
     }
-    int r = -1;
-    if (f->state == PENDING) {
-        f->state = RUNNING;
-        r = 1;
-    } else if (f->state == CANCELLED) {
-        f->state = CANCELLED_AND_NOTIFIED;
+    bool begins = move(f, PENDING, RUNNING);
+    bool ends = !begins && move(f, CANCELLED, CANCELLED_AND_NOTIFIED);
+    THREADS_UNLOCK(&f->lock);
+    if (ends) {
         tell_waiters(self, "add_cancelled", &kept);
-        r = 0;
-    } else {
+    } else if (!begins) {
         refuse_to_begin(self);
         keep_exception(&kept);
     }
     let_loose(held, &kept);
-    return give_back(kept) < 0 ? -1 : r;
+    return give_back(kept) < 0 || !(begins || ends) ? -1 : begins;
 }
 
 static PyObject *future_begin_python(PyObject *self, PyObject *Py_UNUSED(unused)) {
@@ -468,12 +509,15 @@ static PyObject *future_begin_python(PyObject *self, PyObject *Py_UNUSED(unused)
 
 /* The list of waiters that the engine has made calls it no more. */
 static void leave_engine(struct future *f, PyObject **kept) {
-    PyObject *engine = f->engine;
+    THREADS_LOCK(&f->lock);
+    PyObject *engine = f->engine, *waiters = Py_XNewRef(f->waiters);
     f->engine = NULL;
-    if (engine != NULL && f->waiters != NULL && !PyList_CheckExact(f->waiters) &&
-        PyObject_SetAttrString(f->waiters, "engine", Py_None) < 0) {
+    THREADS_UNLOCK(&f->lock);
+    if (engine != NULL && waiters != NULL && !PyList_CheckExact(waiters) &&
+        PyObject_SetAttrString(waiters, "engine", Py_None) < 0) {
         keep_exception(kept);
     }
+    Py_XDECREF(waiters);
     Py_XDECREF(engine);
 }
 
@@ -489,6 +533,7 @@ int future_settle(PyObject *self, int failed, PyObject *value) {
             keep_exception(&kept);
         }
     } else {
+        THREADS_UNLOCK(&f->lock);
         let_loose(held, &kept);
     }
     leave_engine(f, &kept);
@@ -522,9 +567,9 @@ static int cancel(PyObject *self) {
     if (hold(f, &held) < 0) {
         return -1;
     }
-    bool pending = f->state == PENDING;
+    bool pending = move(f, PENDING, CANCELLED);
+    THREADS_UNLOCK(&f->lock);
     if (pending) {
-        f->state = CANCELLED;
         notify_all(held, &kept);
     }
     let_loose(held, &kept);
@@ -536,7 +581,7 @@ static int cancel(PyObject *self) {
 
 static PyObject *future_cancel(PyObject *self, PyObject *Py_UNUSED(unused)) {
     int cancelled = cancel(self);
-    PyObject *engine = cancelled == 1 ? Py_XNewRef(of(self)->engine) : NULL;
+    PyObject *engine = cancelled == 1 ? own(of(self), &of(self)->engine) : NULL;
     if (engine != NULL) {
         PyObject *r = PyObject_CallMethod(engine, "_withdraw", "O", self);
         cancelled = r == NULL ? -1 : cancelled;
@@ -550,7 +595,7 @@ static PyObject *future_cancel(PyObject *self, PyObject *Py_UNUSED(unused)) {
 
 /* Has the engine, if there still is one, call its helper. */
 static int serve_others(struct future *f) {
-    PyObject *engine = Py_XNewRef(f->engine);
+    PyObject *engine = own(f, &f->engine);
     if (engine == NULL) {
         return 0;
     }
@@ -560,6 +605,7 @@ static int serve_others(struct future *f) {
     return r == NULL ? -1 : 0;
 }
 
+/* Under the lock. */
 static PyObject *give_list(PyObject **field) {
     if (*field == NULL) {
         *field = PyList_New(0);
@@ -575,7 +621,9 @@ static int add_callback(struct future *f, PyObject *callback) {
     }
     bool done = is_done(f);
     PyObject *callbacks = done ? NULL : give_list(&f->callbacks);
-    if (!done && (callbacks == NULL || PyList_Append(callbacks, callback) < 0)) {
+    int r = done ? 0 : callbacks != NULL ? PyList_Append(callbacks, callback) : -1;
+    THREADS_UNLOCK(&f->lock);
+    if (r < 0) {
         keep_exception(&kept);
     }
     Py_XDECREF(callbacks);
@@ -615,17 +663,17 @@ static int wait_for_condition(struct future *f, PyObject *timeout) {
     if (condition == NULL || hold(f, &held) < 0) {
         return -1;
     }
-    if (!is_done(f)) {
+    bool done = is_done(f);
+    THREADS_UNLOCK(&f->lock);
+    if (!done) {
         (void)has_raised(PyObject_CallMethod(held, "wait", "O", timeout), &kept);
     }
     let_loose(held, &kept);
     return give_back(kept);
 }
 
-static int wait_by_engine(PyObject *self, PyObject *timeout) {
-    PyObject *engine = Py_NewRef(of(self)->engine);
+static int wait_by_engine(PyObject *self, PyObject *engine, PyObject *timeout) {
     PyObject *r = PyObject_CallMethod(engine, "_await", "OO", self, timeout);
-    Py_DECREF(engine);
     Py_XDECREF(r);
     return r == NULL ? -1 : 0;
 }
@@ -634,7 +682,10 @@ static int wait_by_engine(PyObject *self, PyObject *timeout) {
 static int await_end(PyObject *self, PyObject *timeout) {
     struct future *f = of(self);
     if (!is_done(f)) {
-        int r = f->engine != NULL ? wait_by_engine(self, timeout) : wait_for_condition(f, timeout);
+        PyObject *engine = own(f, &f->engine);
+        int r =
+            engine != NULL ? wait_by_engine(self, engine, timeout) : wait_for_condition(f, timeout);
+        Py_XDECREF(engine);
         if (r < 0) {
             return -1;
         }
@@ -695,7 +746,7 @@ static PyObject *future_cancelled(PyObject *self, PyObject *Py_UNUSED(unused)) {
 }
 
 static PyObject *future_running(PyObject *self, PyObject *Py_UNUSED(unused)) {
-    return PyBool_FromLong(of(self)->state == RUNNING);
+    return PyBool_FromLong(state_of(of(self)) == RUNNING);
 }
 
 static PyObject *future_done(PyObject *self, PyObject *Py_UNUSED(unused)) {
@@ -713,11 +764,12 @@ static PyObject *future_repr(PyObject *self) {
     const char *name = name_of(Py_TYPE(self));
     char at[2 + 2 * sizeof self + 1];
     (void)PyOS_snprintf(at, sizeof at, "%#zx", (size_t)(uintptr_t)self);
-    if (f->state != FINISHED) {
-        return PyUnicode_FromFormat("<%s at %s state=%s>", name, at, state_words[f->state]);
+    enum state state = state_of(f);
+    if (state != FINISHED) {
+        return PyUnicode_FromFormat("<%s at %s state=%s>", name, at, state_words[state]);
     }
     PyObject *value = has_exception(f) ? f->exception : f->result;
-    return PyUnicode_FromFormat("<%s at %s state=%s %s %s>", name, at, state_words[f->state],
+    return PyUnicode_FromFormat("<%s at %s state=%s %s %s>", name, at, state_words[state],
                                 has_exception(f) ? "raised" : "returned",
                                 name_of(value != NULL ? Py_TYPE(value) : Py_TYPE(Py_None)));
 }
@@ -725,13 +777,16 @@ static PyObject *future_repr(PyObject *self) {
 /* ---------------------------------------------------------------- the private names */
 
 /* A field may be set to any object of the right kind, and not be deleted. */
-static int put(PyObject **field, PyObject *value, bool fits) {
+static int put(struct future *f, PyObject **field, PyObject *value, bool fits) {
     if (value == NULL || !fits) {
         PyErr_SetString(PyExc_TypeError, "a future does not work with that");
         return -1;
     }
+    THREADS_LOCK(&f->lock);
     PyObject *old = *field;
     *field = Py_NewRef(value);
+    THREADS_UNLOCK(&f->lock);
+    (void)f;
     Py_XDECREF(old);
     return 0;
 }
@@ -741,49 +796,66 @@ static PyObject *get_condition(PyObject *self, void *Py_UNUSED(unused)) {
 }
 
 static int set_condition(PyObject *self, PyObject *value, void *Py_UNUSED(unused)) {
-    return put(&of(self)->condition, value, true);
+    return put(of(self), &of(self)->condition, value, true);
+}
+
+/* Makes an engine's list of waiters the future's, unless another thread was faster, or has settled
+ * the future. */
+static int take_waiters(struct future *f, PyObject *engine) {
+    PyObject *made = PyObject_CallMethod(engine, "_make_waiters", NULL);
+    if (made == NULL || !PyList_Check(made)) {
+        Py_XDECREF(made);
+        return -1;
+    }
+    THREADS_LOCK(&f->lock);
+    if (f->waiters == NULL && f->engine != NULL) {
+        f->waiters = Py_NewRef(made);
+    }
+    THREADS_UNLOCK(&f->lock);
+    Py_DECREF(made);
+    return 0;
 }
 
 /* The engine's list calls the engine when a waiter is added. */
 static PyObject *get_waiters(PyObject *self, void *Py_UNUSED(unused)) {
     struct future *f = of(self);
-    if (f->waiters == NULL && f->engine != NULL) {
-        PyObject *engine = Py_NewRef(f->engine);
-        PyObject *made = PyObject_CallMethod(engine, "_make_waiters", NULL);
-        Py_DECREF(engine);
-        if (made == NULL || !PyList_Check(made)) {
-            Py_XDECREF(made);
-            return NULL;
-        }
-        if (f->waiters == NULL && f->engine != NULL) {
-            f->waiters = made;
-        } else {
-            Py_DECREF(made); /* another thread was faster, or has settled the future */
-        }
+    THREADS_LOCK(&f->lock);
+    PyObject *engine = f->waiters == NULL ? Py_XNewRef(f->engine) : NULL;
+    THREADS_UNLOCK(&f->lock);
+    int r = engine != NULL ? take_waiters(f, engine) : 0;
+    Py_XDECREF(engine);
+    if (r < 0) {
+        return NULL;
     }
-    return give_list(&f->waiters);
+    THREADS_LOCK(&f->lock);
+    PyObject *waiters = give_list(&f->waiters);
+    THREADS_UNLOCK(&f->lock);
+    return waiters;
 }
 
 static int set_waiters(PyObject *self, PyObject *value, void *Py_UNUSED(unused)) {
-    return put(&of(self)->waiters, value, value != NULL && PyList_Check(value));
+    return put(of(self), &of(self)->waiters, value, value != NULL && PyList_Check(value));
 }
 
 static PyObject *get_callbacks(PyObject *self, void *Py_UNUSED(unused)) {
-    return give_list(&of(self)->callbacks);
+    THREADS_LOCK(&of(self)->lock);
+    PyObject *callbacks = give_list(&of(self)->callbacks);
+    THREADS_UNLOCK(&of(self)->lock);
+    return callbacks;
 }
 
 static int set_callbacks(PyObject *self, PyObject *value, void *Py_UNUSED(unused)) {
-    return put(&of(self)->callbacks, value, value != NULL && PyList_Check(value));
+    return put(of(self), &of(self)->callbacks, value, value != NULL && PyList_Check(value));
 }
 
 static PyObject *get_state(PyObject *self, void *Py_UNUSED(unused)) {
-    return PyUnicode_InternFromString(state_names[of(self)->state]);
+    return PyUnicode_InternFromString(state_names[state_of(of(self))]);
 }
 
 static int set_state(PyObject *self, PyObject *value, void *Py_UNUSED(unused)) {
     for (int state = 0; value != NULL && PyUnicode_Check(value) && state < STATES; state++) {
         if (PyUnicode_CompareWithASCIIString(value, state_names[state]) == 0) {
-            of(self)->state = (enum state)state;
+            THREADS_STORE(of(self)->state, (enum state)state);
             return 0;
         }
     }

@@ -804,9 +804,11 @@ class Overtaken:
 
 def test_a_thread_that_wants_fewer_workers_takes_none_of_another_ones_away():
     resize = executor.ExecutorEngine._resize
-    owner = types.SimpleNamespace(_wanted=0)
+    owner = types.SimpleNamespace(_wanted=0, _sizing=threading.RLock())
     owner._tasks = Overtaken(lambda: resize(owner, 3))
     resize(owner, 1)
+    assert (owner._wanted, owner._tasks.workers) == (3, 3)
+    resize(owner, 2)  # it had looked before the other one asked for more
     assert (owner._wanted, owner._tasks.workers) == (3, 3)
 
 

@@ -221,6 +221,88 @@ def test_results_of_a_stream_are_taken_by_all_threads():
     assert (stream._under_way, stream._ready, books.open) == (0, False, 0)
 
 
+# ---- futures
+
+
+def bare():
+    """A future without an engine."""
+    return Future()
+
+
+def test_a_future_is_settled_once():
+    made, won = [bare() for _ in range(ROUNDS)], []
+
+    def settle(i, thread):
+        try:
+            if thread % 2:
+                made[i].set_result(thread)
+            else:
+                made[i].set_exception(ValueError(thread))
+        except concurrent.futures.InvalidStateError:
+            return
+        won.append((i, thread))
+
+    in_rounds(settle)
+    assert [i for i, _ in sorted(won)] == list(range(ROUNDS))
+    for i, thread in won:
+        error = made[i].exception(0)
+        assert (made[i].result(0) if error is None else error.args[0]) == thread
+
+
+def test_a_future_runs_or_is_cancelled():
+    made, begun, cancelled = [bare() for _ in range(ROUNDS)], [], []
+
+    def step(i, thread):
+        if thread == 0:
+            if made[i].set_running_or_notify_cancel():
+                begun.append(i)
+        elif made[i].cancel():
+            cancelled.append(i)
+
+    in_rounds(step)
+    assert sorted({*begun, *cancelled}) == list(range(ROUNDS))
+    assert not {*begun} & {*cancelled}
+
+
+def test_callbacks_of_a_future_are_called_once():
+    made, called = [bare() for _ in range(ROUNDS)], []
+
+    def step(i, thread):
+        if thread == 0:
+            made[i].set_result(i)
+        else:
+            made[i].add_done_callback(lambda future: called.append((future.result(), thread)))
+
+    in_rounds(step)
+    assert sorted(called) == list(itertools.product(range(ROUNDS), range(1, THREADS)))
+
+
+def test_a_future_is_waited_for_while_it_is_settled():
+    """Who begins to wait as it is settled is told of it, or sees it."""
+    made = [bare() for _ in range(5 * ROUNDS)]
+
+    def step(i, thread):
+        if thread == 0:
+            made[i].set_result(i)
+        elif thread % 2:
+            assert made[i].result() == i
+        else:
+            assert concurrent.futures.wait([made[i]]).done == {made[i]}
+
+    in_rounds(step, rounds=len(made))
+
+
+def test_private_names_of_a_future_are_made_once():
+    made, found = [bare() for _ in range(ROUNDS)], [set() for _ in range(ROUNDS)]
+
+    def step(i, _):
+        future = made[i]
+        found[i].add((id(future._condition), id(future._waiters), id(future._done_callbacks)))
+
+    in_rounds(step)
+    assert {len(ids) for ids in found} == {1}
+
+
 # ---- executors
 
 

@@ -15,7 +15,7 @@ engine lives as long as work is open: the helper, or who waits for a future, hol
 Shared state, in addition to that of the engine.
   _pool      by seat, the worker that was started there last. `_tasks.has_worker(seat)` tells
              whether its end has been noticed.
-  _wanted    how many workers the core is to have. Set under the interpreter's lock.
+  _wanted    how many workers the core is to have. It grows under _sizing.
   _backlog   what is not in the queue, oldest first (backlog.c). Filled by who submits, emptied by
              who submits, pumps, cancels or breaks: taking is one step of the interpreter.
   _lock      of all conditions of futures (future.c).
@@ -230,6 +230,7 @@ class ExecutorEngine(Engine):
         self._seats = seats
         self._all_at_once = context.get_start_method(allow_none=False) == "fork"
         self._wanted = 0  # workers that the core is to have
+        self._sizing = threading.RLock()
         self._backlog = _mproc.Backlog(Future, _Call, seats)
         self._lock = threading.RLock()
         self._over = False
@@ -278,7 +279,9 @@ class ExecutorEngine(Engine):
             self._resize(wanted)
 
     def _resize(self, wanted: int) -> None:
-        before, self._wanted = self._wanted, wanted  # now: another thread may want fewer
+        with self._sizing:  # another thread may have come first, and want more
+            before = self._wanted
+            wanted = self._wanted = max(before, wanted)
         try:
             self._tasks.resize(wanted)
             while self._wanted > wanted:  # another thread's, and this one may have come after it
