@@ -134,6 +134,11 @@ static int values_room(struct values *v, size_t n) {
     return 0;
 }
 
+/* An item of a list or tuple: a new reference. NULL, no exception: the list has become shorter. */
+static PyObject *item_of(PyObject *fast, Py_ssize_t i) {
+    return PyTuple_Check(fast) ? Py_NewRef(PyTuple_GET_ITEM(fast, i)) : threads_own_item(fast, i);
+}
+
 /* Encodes the objects of a list or tuple. 0; -1 with an exception. values_clear() in any case. */
 static int values_encode(struct module_state *state, struct values *v, PyObject *fast) {
     *v = (struct values){0};
@@ -142,11 +147,11 @@ static int values_encode(struct module_state *state, struct values *v, PyObject 
         return -1;
     }
     for (size_t i = 0; i < n; i++) {
-        if (i >= (size_t)PySequence_Fast_GET_SIZE(fast)) { /* pickling may run anything */
+        PyObject *object = item_of(fast, (Py_ssize_t)i);
+        if (object == NULL) { /* pickling may run anything, and other threads may */
             PyErr_SetString(PyExc_RuntimeError, "the values changed while they were pickled");
             return -1;
         }
-        PyObject *object = Py_NewRef(PySequence_Fast_GET_ITEM(fast, (Py_ssize_t)i));
         int r = values_add(state, v, object);
         Py_DECREF(object);
         if (r < 0) {
@@ -506,9 +511,12 @@ static PyObject *list_put(PyObject *self, PyObject *const *args, Py_ssize_t narg
     return judge(store(self, i, args[1], 0, version));
 }
 
-static int numbers_of(PyObject *order, uint64_t *numbers) {
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(order); i++) {
-        numbers[i] = PyLong_AsUnsignedLongLong(PyList_GET_ITEM(order, i));
+/* The first n; a list that has become shorter has no good order. */
+static int numbers_of(PyObject *order, uint64_t *numbers, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        PyObject *number = threads_own_item(order, (Py_ssize_t)i);
+        numbers[i] = number != NULL ? PyLong_AsUnsignedLongLong(number) : UINT64_MAX - 1;
+        Py_XDECREF(number);
         if (numbers[i] == UINT64_MAX && PyErr_Occurred()) {
             return -1;
         }
@@ -529,7 +537,7 @@ static PyObject *list_arrange(PyObject *self, PyObject *const *args, Py_ssize_t 
         return PyErr_NoMemory();
     }
     PyObject *result = NULL;
-    if (numbers_of(args[0], numbers) == 0 && version_of(args[1], &version) == 0) {
+    if (numbers_of(args[0], numbers, n) == 0 && version_of(args[1], &version) == 0) {
         int r;
         BLOCKING(r, mproc_list_arrange(list_of(self), numbers, n, version));
         result = judge(r);

@@ -1,6 +1,7 @@
 """Eight threads at one pool, executor, future, process or container, with and without the GIL."""
 
 import concurrent.futures
+import contextlib
 import itertools
 import pickle
 import threading
@@ -530,3 +531,71 @@ def test_a_process_is_joined_and_closed_by_all_threads():
     for process in processes:
         process.join()
         assert (process.exitcode, process._popen.sentinel) == (0, -1)
+
+
+# ---- containers
+
+
+def test_a_dict_is_used_by_all_threads():
+    shared = Dict()
+
+    def use(i):
+        shared[i % 10] = [i, str(i)]
+        shared.add("n", 1)
+        shared.get(i % 10)
+        shared.pop(i % 10, None)
+        assert shared.setdefault(("t", i % 3), (1, 2)) == (1, 2)
+        assert shared.update_with("u", lambda n: n + 1, 0) > 0
+        assert all(len(value) == 2 for key, value in shared.items() if type(key) is int)
+
+    at_once(*[changing(use, 200)] * THREADS)
+    assert shared["n"] == shared["u"] == 200 * THREADS
+
+
+def test_a_list_is_used_by_all_threads():
+    shared = List()
+
+    def use(i):
+        shared.append([i])
+        shared.extend([[i], [i]])
+        assert all(len(value) == 1 for value in shared[:5])
+        shared.pop()
+        shared.pop(0)
+        shared.sort()
+
+    at_once(*[changing(use, 60)] * THREADS)
+    assert len(shared) == 60 * THREADS
+
+
+def test_an_ordinary_list_changes_while_it_is_put_into_a_shared_one():
+    mine, shared = [[i] for i in range(50)], List()
+
+    def change(i):
+        mine.append([i])
+        del mine[:2]
+        mine.insert(0, [i])
+
+    def put(_):
+        try:
+            shared[:] = mine
+        except RuntimeError as error:
+            assert "changed while they were pickled" in str(error)
+        assert all(len(value) == 1 for value in shared)
+
+    at_once(*[changing(put, 200)] * 6, *[changing(change, 2_000)] * 2)
+
+
+def test_a_set_is_used_by_all_threads():
+    shared, inserted, popped = Set(), [], []
+
+    def use(i):
+        if shared.insert(i):
+            inserted.append(i)
+        if i % 3 == 0:
+            with contextlib.suppress(KeyError):  # the others have taken all
+                popped.append(shared.pop())
+        shared.discard(-1 - i)
+        assert all(type(value) is int for value in shared)
+
+    at_once(*[changing(use, 200)] * THREADS)
+    assert sorted(inserted) == sorted([*popped, *shared])
