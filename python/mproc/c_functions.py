@@ -86,7 +86,7 @@ def c_function(library: str | os.PathLike[str], name: str, raw: bool = False) ->
     key = (path, name, raw)
     function = _functions.get(key)
     if function is None:
-        function = _functions[key] = CFunction(*key)
+        function = _functions.setdefault(key, CFunction(*key))  # or another thread's
     return function
 
 

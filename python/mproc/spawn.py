@@ -188,16 +188,19 @@ def _main_code(path: str | None) -> dict[str, Any]:
     try:
         about = os.stat(path)
         key = (path, about.st_mtime_ns, about.st_size)
-        if _code_cache is None or _code_cache[0] != key:
+        known = _code_cache  # which another thread may replace
+        if known is None or known[0] != key:
             _code_cache = (key, b"")
             return {}
-        if not _code_cache[1]:
+        code = known[1]
+        if not code:
             import marshal
 
-            _code_cache = (key, marshal.dumps(_code_of_script(path)))
+            code = marshal.dumps(_code_of_script(path))
+            _code_cache = (key, code)
     except (OSError, SyntaxError, ValueError):
         return {}  # the child will have the same error, and report it
-    return {"main_code": (sys.hexversion, sys.flags.optimize, _code_cache[1])}
+    return {"main_code": (sys.hexversion, sys.flags.optimize, code)}
 
 
 def _main_module_data() -> dict[str, str]:

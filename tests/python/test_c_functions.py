@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import mproc
+from mproc import c_functions
 from mproc.futures import BrokenProcessPool, ProcessPoolExecutor
 
 np = pytest.importorskip("numpy", reason="numpy is not installed")
@@ -20,6 +21,22 @@ def test_plain_values():
     assert add(1, 2.5, 3) == 6.5
     assert add(1, np.arange(4.0)) == 7
     assert mproc.c_function(LIBRARY, "say_nothing")(1) is None
+
+
+def test_a_function_is_made_once(monkeypatch):
+    """Another thread asks for it while it is made."""
+    found = []
+
+    def make(*key):
+        if not found:
+            found.append(None)
+            found.append(mproc.c_function(LIBRARY, "add"))
+        return list(key)
+
+    monkeypatch.setattr(c_functions, "_functions", {})
+    monkeypatch.setattr(c_functions, "CFunction", make)
+    assert mproc.c_function(LIBRARY, "add") is found[1]
+    assert mproc.c_function(LIBRARY, "add") is found[1]
 
 
 def test_bytes():

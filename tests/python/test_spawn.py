@@ -1,5 +1,6 @@
 """Fresh interpreters and templates: the main module, what children are told, what goes wrong."""
 
+import marshal
 import os
 import signal
 import sys
@@ -628,3 +629,22 @@ def test_children_have_the_options_of_their_parent(program, method):
     for options in ([], ["-X", "utf8=0"], ["-X", "utf8", "-X", "showrefcount"]):
         parent, child = program.output(*options, "main.py", method).splitlines()
         assert parent == child
+
+
+def test_another_threads_main_script_is_compiled_meanwhile(monkeypatch, tmp_path):
+    """As when the script has changed: each sends the code of what it has found."""
+    script = tmp_path / "script.py"
+    script.write_text("x = 1")
+
+    class Overtaken(tuple):
+        __slots__ = ()
+
+        def __getitem__(self, i):
+            monkeypatch.setattr(spawn, "_code_cache", (("another", 0, 0), b"another's"))
+            return super().__getitem__(i)
+
+    monkeypatch.setattr(spawn, "_code_cache", None)
+    assert spawn._main_code(str(script)) == {}
+    monkeypatch.setattr(spawn, "_code_cache", Overtaken(spawn._code_cache))
+    _, _, code = spawn._main_code(str(script))["main_code"]
+    assert marshal.loads(code).co_filename == str(script)
