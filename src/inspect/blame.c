@@ -357,11 +357,12 @@ static void say_queue(FILE *out, const struct mproc__seen_wait *w, const char *w
                       const struct mproc__facts *f) {
     unsigned long long n = f->count;
     if (w->role == MPROC__AWAITS_ROOM) {
-        fprintf(out, "waits for room in %s, which has %llu messages of at most %llu", what, n,
-                (unsigned long long)f->bound);
+        fprintf(out, "waits for room in %s, which has %llu %s of at most %llu", what, n,
+                n == 1 ? "message" : "messages", (unsigned long long)f->bound);
     } else if (w->role == MPROC__AWAITS_DONE) {
-        fprintf(out, "waits until the messages of %s are done, of which %llu are not", what,
-                (unsigned long long)(f->total - f->done));
+        n = f->total - f->done;
+        fprintf(out, "waits until the messages of %s are done, of which %llu %s not", what, n,
+                n == 1 ? "is" : "are");
     } else {
         fprintf(out, "waits for a message of %s, which %s", what, n == 0 ? "is empty" : "has some");
     }
@@ -383,7 +384,8 @@ static void say_noun(FILE *out, enum mproc__kind kind, const char *what,
         fprintf(out, "waits for %s %s", room ? "room in" : "a message of", what);
         break;
     case MPROC__KIND_BARRIER:
-        fprintf(out, "waits at %s, to which %llu of %llu have come", what, n, bound);
+        fprintf(out, "waits at %s, to which %llu of %llu %s come", what, n, bound,
+                n == 1 ? "has" : "have");
         break;
     default: fprintf(out, "waits for %s", what);
     }

@@ -330,7 +330,7 @@ TEST(inspect_names_a_barrier_with_a_dead_party) {
     (void)mproc_reap();
     mproc_drop(pair.barrier);
     look_until_stuck(&sight, 1);
-    expect_said(&sight, "DEADLOCK: nobody is left", "to which 1 of 2 have come");
+    expect_said(&sight, "DEADLOCK: nobody is left", "to which 1 of 2 has come");
     forget(&sight);
     kill_all(&pid, 1);
 }
@@ -748,6 +748,26 @@ TEST(inspect_shows_waiters_in_order_and_what_a_member_holds) {
     forget(&sight);
     kill_all(pids, 3);
     mproc_drop(lock);
+}
+
+static void wait_until_done(void *queue) {
+    CHECK_OK(mproc_queue_join(queue, MPROC_FOREVER));
+}
+
+TEST(inspect_says_how_many_messages_are_not_done) {
+    mproc_queue *queue = made_queue(0);
+    struct sight sight;
+    CHECK_OK(mproc_queue_put(queue, "1", 1, 0));
+    pid_t waiter = child_fork(wait_until_done, queue);
+    look_until_waiting(&sight, 1);
+    expect_words(&sight, mproc__show_locks, (const char *const[]){", of which 1 is not", NULL});
+    forget(&sight);
+    CHECK_OK(mproc_queue_put(queue, "2", 1, 0));
+    look(&sight);
+    expect_words(&sight, mproc__show_locks, (const char *const[]){", of which 2 are not", NULL});
+    forget(&sight);
+    kill_all(&waiter, 1);
+    mproc_drop(queue);
 }
 
 /* ---- permits */

@@ -186,11 +186,11 @@ SITUATIONS: list[tuple[Callable[[Any], None], list[str]]] = [
         [
             r"DEADLOCK of 3: they",
             LOCK,
-            r"waits for room in the queue @\w+, which has 1 messages of at most 1",
+            r"waits for room in the queue @\w+, which has 1 message of at most 1",
         ],
     ),
     (plant_join, [r"DEADLOCK of 2: they", END, r"waits until the event @\w+ is set"]),
-    (plant_barrier, [r"DEADLOCK", r"waits at the barrier @\w+, to which 1 of 2 have come"]),
+    (plant_barrier, [r"DEADLOCK", r"waits at the barrier @\w+, to which 1 of 2 has come"]),
     (plant_condition, [r"DEADLOCK", r"waits until it is notified by the condition @\w+"]),
     (plant_empty, [r"DEADLOCK", r"waits for a message of the queue @\w+, which is empty"]),
     (plant_stopped, [r"STOPPED: \S+ \(pid \d+, stopped\) goes on only when it gets SIGCONT", LOCK]),
