@@ -117,15 +117,24 @@ def stop_template():
         forkserver._forkserver._stop()
 
 
+def children_of_threads():
+    """Our children's pids. A thread that ends gives its own to another: then all are asked anew."""
+    while True:
+        try:
+            tasks = Path("/proc/self/task").iterdir()
+            return [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
+        except (FileNotFoundError, ProcessLookupError):
+            pass  # a thread that was joined may be ending still
+
+
 def end_children():
     """Ends the children that a test has left, which are no other test's fault, and says which."""
     left = []
-    for task in Path("/proc/self/task").iterdir():
-        for pid in map(int, (task / "children").read_text().split()):
-            what = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-            left.append((pid, what or Path(f"/proc/{pid}/stat").read_text()))
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+    for pid in children_of_threads():
+        what = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        left.append((pid, what or Path(f"/proc/{pid}/stat").read_text()))
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
     return left
 
 
