@@ -182,9 +182,12 @@ class ForkServer:
                 self._template = None
                 template.drop()
                 raise
-            except (EOFError, OSError):
-                if _running(template.pid):
+            except (EOFError, OSError) as error:
+                # One that does not listen any more is of no use, though its process may still run.
+                if not isinstance(error, BrokenPipeError) and _running(template.pid):
                     raise
+                self._template = None
+                template.drop()
                 template = self._ensure()
                 launch()
 

@@ -106,3 +106,39 @@ def test_a_wrapper_that_does_not_exec(tmp_path, wrapper, method):
         "the worker follows its wrapper",
     ], err
     assert "Traceback" not in err
+
+
+DEAF = """#!{python}
+import os, signal
+os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+signal.pause()
+"""
+
+AFTER_A_DEAF_ONE = """
+import multiprocessing as mp, sys
+def main():
+    context = mp.get_context("forkserver")
+    context.set_executable(sys.argv[1])
+    for _ in range(2):
+        try:
+            context.Process(target=print).start()
+        except BrokenPipeError:
+            print("broken", flush=True)
+    context.set_executable(sys.executable)
+    process = context.Process(target=print, args=("started",))
+    process.start()
+    process.join()
+    print("exit code", process.exitcode)
+if __name__ == "__main__":
+    main()
+"""
+
+
+def test_what_is_no_template_is_not_asked_again(program, tmp_path):
+    """It has closed its socket and runs on; the next executable is a right one."""
+    deaf = tmp_path / "python"
+    deaf.write_text(DEAF.format(python=sys.executable))
+    deaf.chmod(0o755)
+    done = program.run("-m", "mproc", program.write("main.py", AFTER_A_DEAF_ONE), deaf)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "broken\nbroken\nstarted\nexit code 0\n"
