@@ -476,12 +476,12 @@ typedef struct mproc_process_options {
     const int *fds;
     /* How many descriptors those are. */
     size_t nfds;
-    /* MPROC_SPAWN: another program than this one, or other arguments; NULL-terminated, argv[0] its
-     * path. */
+    /* MPROC_SPAWN only: another program than this one, or other arguments; NULL-terminated, argv[0]
+     * its path. */
     const char *const *argv;
-    /* MPROC_SPAWN: its environment; default the caller's. */
+    /* MPROC_SPAWN only: its environment; default the caller's. Others have setup->environment. */
     const char *const *envp;
-    /* MPROC_FORKSERVER: the template; default one of this program, started when it is needed
+    /* MPROC_FORKSERVER only: the template; default one of this program, started when it is needed
      * first. */
     mproc_template *from;
     /* NULL: none. What it points to must stay there until the launch. */

@@ -29,8 +29,22 @@ static pid_t fork_by(const mproc_process_maker *maker, uint64_t token) {
     return r;
 }
 
+/* The child has them all anyway, but under the other methods one that is not open is an error. */
+static int expect_open(const mproc_process *process) {
+    for (size_t i = 0; i < process->nfds; i++) {
+        if (!mproc__os_descriptor_is_open(process->fds[i])) {
+            return -EBADF;
+        }
+    }
+    return 0;
+}
+
 static int launch_fork(mproc_process *process, pid_t *pid) {
     uint64_t token = process->token;
+    int open = expect_open(process);
+    if (open != 0) {
+        return open;
+    }
     pid_t r = fork_by(process->options.maker, token);
     if (r < 0) {
         return r;

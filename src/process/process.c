@@ -55,14 +55,21 @@ static bool flags_are_good(const mproc_process_options *o) {
            (wrapped == 0 || (o->method == MPROC_SPAWN && o->argv != NULL));
 }
 
+/* An option that the method has no use for would be ignored without a word. */
+static bool suits_the_method(const mproc_process_options *o) {
+    bool program = o->argv != NULL || o->envp != NULL;
+    return (!program || o->method == MPROC_SPAWN) &&
+           (o->from == NULL || o->method == MPROC_FORKSERVER);
+}
+
 /* A spawned program and a template's first life are this program, so it must begin with
  * mproc_init(). */
 static int check_options(const mproc_process_options *o) {
     bool again = (o->method == MPROC_SPAWN && o->argv == NULL) ||
                  (o->method == MPROC_FORKSERVER && o->from == NULL);
     if (o->method < 0 || o->method > MPROC_FORKSERVER || !flags_are_good(o) ||
-        (o->fds == NULL && o->nfds != 0) || (o->argv != NULL && o->argv[0] == NULL) ||
-        mproc__setup_check(o->setup) != 0) {
+        !suits_the_method(o) || (o->fds == NULL && o->nfds != 0) ||
+        (o->argv != NULL && o->argv[0] == NULL) || mproc__setup_check(o->setup) != 0) {
         return -EINVAL;
     }
     if (again && !mproc__initialised()) {

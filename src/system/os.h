@@ -375,6 +375,8 @@ int mproc__os_packet_pair(int ends[2]);
 int mproc__os_event_new(void);
 /* The same, readable from the beginning. */
 int mproc__os_event_new_set(void);
+/* Is the number one of an open descriptor? */
+bool mproc__os_descriptor_is_open(int fd);
 /* Another descriptor for what `fd` is, close-on-exec. -EBADF, -EMFILE. */
 int mproc__os_descriptor_copy(int fd);
 /* dup2(): `to` is what `fd` is, and not close-on-exec. -EBADF. */

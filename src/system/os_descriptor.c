@@ -79,6 +79,10 @@ int mproc__os_event_new_set(void) {
     return os_result(eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK));
 }
 
+bool mproc__os_descriptor_is_open(int fd) {
+    return fcntl(fd, F_GETFD) >= 0;
+}
+
 int mproc__os_descriptor_copy(int fd) {
     int r = os_result(fcntl(fd, F_DUPFD_CLOEXEC, OS_FIRST_KEPT));
     return r == -EINVAL ? -EMFILE : r; /* what it says when no number at all is allowed */

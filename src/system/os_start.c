@@ -53,8 +53,10 @@ static int close_below(posix_spawn_file_actions_t *actions, int *next, int kept)
 #endif
 
 #if HAS_CLOSEFROM_ACTION
+/* glibc refuses a number that no descriptor can have: the one after the last that there can be. */
 static int close_from(posix_spawn_file_actions_t *actions, int next) {
-    return posix_spawn_file_actions_addclosefrom_np(actions, next);
+    return next < sysconf(_SC_OPEN_MAX) ? posix_spawn_file_actions_addclosefrom_np(actions, next)
+                                        : 0;
 }
 #else
 /* A descriptor that another thread opens meanwhile is as close-on-exec says. */

@@ -1155,6 +1155,12 @@ TEST_METHODS(process_that_the_program_does_not_make) {
     CHECK_OK(mproc_member_check(NULL, 0));
 }
 
+static int has_given(void *arg, size_t size) {
+    int fd = -1;
+    (void)arg, (void)size;
+    return mproc_child_fds(&fd, 1) == 1 && fcntl(fd, F_GETFD) >= 0 ? 0 : 1;
+}
+
 static int spawn_error(const char *path) {
     const char *argv[] = {path, NULL};
     mproc_process *p = NULL;
@@ -1170,14 +1176,30 @@ TEST(process_program_cannot_be_executed) {
     CHECK_EQ(spawn_error("/etc/passwd/x"), -ENOTDIR);
 }
 
-TEST(process_descriptor_that_is_not_open) {
+TEST_METHODS(process_descriptor_that_is_not_open) {
     int fd = 777;
     mproc_process *p;
-    mproc_process_options o = {.method = MPROC_SPAWN, .fds = &fd, .nfds = 1};
-    CHECK_EQ(mproc_process_start(&p, no_args, NULL, 0, &o), -EBADF);
-    o.method = MPROC_FORKSERVER;
+    mproc_process_options o = {.method = method, .fds = &fd, .nfds = 1};
     CHECK_EQ(mproc_process_start(&p, no_args, NULL, 0, &o), -EBADF);
     mproc__template_stop_default();
+}
+
+/* There is no number after it that could be closed. */
+TEST_METHODS(process_last_descriptor_of_all) {
+    int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC), last;
+    struct rlimit limit;
+    mproc_process *p;
+    CHECK_OK(getrlimit(RLIMIT_NOFILE, &limit));
+    limit.rlim_cur = 200;
+    CHECK_OK(setrlimit(RLIMIT_NOFILE, &limit));
+    last = dup3(nothing, 199, O_CLOEXEC);
+    CHECK_EQ(last, 199);
+    mproc_process_options o = {.method = method, .fds = &last, .nfds = 1};
+    CHECK_OK(mproc_process_start(&p, has_given, NULL, 0, &o));
+    CHECK_EQ(finish(p), 0);
+    mproc__template_stop_default();
+    close(nothing);
+    close(last);
 }
 
 /* Makes a file without a name: a copy of this program whose build-id differs in one byte. */
@@ -1277,6 +1299,23 @@ TEST(process_bad_options) {
     CHECK_EQ(prepare_error((mproc_process_options){.nfds = 1}), -EINVAL);
     CHECK_EQ(prepare_error((mproc_process_options){.nfds = 1, .fds = &fd}), -EINVAL);
     CHECK_EQ(prepare_error((mproc_process_options){.method = MPROC_SPAWN, .argv = empty}), -EINVAL);
+}
+
+/* Another program, another environment, and a template are of one method each. */
+TEST_METHODS(process_options_of_other_methods) {
+    const char *program[] = {"/bin/true", NULL}, *none[] = {NULL};
+    mproc_template *template;
+    CHECK_OK(mproc_template_new(&template, NULL));
+    if (method != MPROC_SPAWN) {
+        CHECK_EQ(prepare_error((mproc_process_options){.method = method, .argv = program}),
+                 -EINVAL);
+        CHECK_EQ(prepare_error((mproc_process_options){.method = method, .envp = none}), -EINVAL);
+    }
+    if (method != MPROC_FORKSERVER) {
+        CHECK_EQ(prepare_error((mproc_process_options){.method = method, .from = template}),
+                 -EINVAL);
+    }
+    mproc_template_drop(template);
 }
 
 TEST_METHODS(process_bad_arguments) {
