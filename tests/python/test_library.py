@@ -54,6 +54,37 @@ def test_a_program_finds_the_looker_of_the_package(tmp_path: Path) -> None:
     assert json.loads(trace.read_text())["traceEvents"]
 
 
+def test_a_program_opens_the_library_again(tmp_path: Path) -> None:
+    """Closed in between it stays in memory, and its family: no arena is made a second time."""
+    source, program = tmp_path / "opens.c", tmp_path / "opens"
+    source.write_text(
+        "#include <dlfcn.h>\n"
+        "#include <mproc.h>\n"
+        "#include <unistd.h>\n"
+        "static int next_descriptor(void) { int fd = dup(0); close(fd); return fd; }\n"
+        "static int use(const char *path) {\n"
+        "    int (*make)(mproc_lock **, unsigned), (*drop)(void *);\n"
+        "    void *library = dlopen(path, RTLD_NOW);\n"
+        "    mproc_lock *lock;\n"
+        "    if (!library) return 1;\n"
+        '    *(void **)&make = dlsym(library, "mproc_lock_new");\n'
+        '    *(void **)&drop = dlsym(library, "mproc_drop");\n'
+        "    return make(&lock, 0) || drop(lock) || dlclose(library);\n"
+        "}\n"
+        "int main(int argc, char **argv) {\n"
+        "    if (argc < 2 || use(argv[1])) return 2;\n"
+        "    int next = next_descriptor();\n"
+        "    return use(argv[1]) || next_descriptor() != next;\n"
+        "}\n"
+    )
+    compiler = os.environ.get("CC", "cc").split()
+    words = [str(source), f"-I{mproc.get_include()}", "-ldl", "-o", str(program)]
+    subprocess.run([*compiler, *words], check=True)
+    library = Path(mproc.get_library(), "libmproc.so")
+    done = subprocess.run([program, library], stdin=subprocess.DEVNULL, check=False, timeout=60)
+    assert done.returncode == 0
+
+
 def test_a_program_in_cpp(tmp_path: Path) -> None:
     source = tmp_path / "hello.cpp"
     source.write_text(
