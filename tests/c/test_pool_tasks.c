@@ -386,8 +386,8 @@ static void square_two(mproc_pool *pool) {
     CHECK_EQ(number(submit(pool, square, &two, sizeof two)), 4);
 }
 
-/* A task that forks and returns twice ends once. A template stays, with its arguments, after a first
- * pool. */
+/* A task that forks and returns twice ends once. After a first pool a template stays, with its
+ * arguments. */
 TEST_METHODS(pool_task_that_forks) {
     mproc_pool *pool = pool_of(method, 1);
     square_two(pool);
@@ -399,7 +399,7 @@ TEST_METHODS(pool_task_that_forks) {
         square_two(pool);
     }
     finish(pool);
-    /* A child may have been forked and not be a member yet: it is there until all it has is back. */
+    /* A child may have been forked and not be a member yet: all that it has comes back. */
     size_t members = method == MPROC_FORKSERVER ? 2 : 1;
     while (mproc_members(NULL, 0) > members || test_arena_used() > before) {
         usleep(500);
