@@ -12,7 +12,8 @@
  * A nap is a hint, and no put depends on it. It ends by itself, also when the consumers are
  * stopped, dead, or were never on this CPU, and a thread takes no second one before a message has
  * been taken. So `near` needs no fence between the head's ticket and the look at its sleepers, and
- * a member that is killed in a nap costs one idle wake.
+ * a member that is killed in a nap costs one idle wake. A thread that has taken the last message
+ * itself does not nap: it may be its own consumer, which would sleep as well.
  */
 #include "queue/near.h"
 
@@ -25,6 +26,9 @@
 /* The head's ticket that the last nap of this thread saw no message taken at. If it is another
  * queue's by chance, one nap is left out. At ticket 0 nobody has taken anything yet. */
 static MPROC__THREAD uint64_t stood;
+
+/* The head's ticket after the last large message that this thread has taken. The same holds. */
+static MPROC__THREAD uint64_t took;
 
 /* So many messages of that size are NEAR bytes. What takes its bytes along elsewhere has none. */
 static uint64_t near_of(size_t size) {
@@ -41,8 +45,8 @@ static bool consumer_is_here(const mproc_queue *queue) {
 
 void mproc__queue_stay_near(mproc_queue *queue, size_t size, int64_t timeout) {
     uint64_t most = near_of(size), head = mproc__queue_head_ticket(queue);
-    if (most < MESSAGES_LEAST || timeout == 0 || head == stood || inside(queue) < most ||
-        !consumer_is_here(queue)) {
+    if (most < MESSAGES_LEAST || timeout == 0 || head == stood || head == took ||
+        inside(queue) < most || !consumer_is_here(queue)) {
         return;
     }
     uint32_t seen = mproc__eventcount_announce(&queue->near);
@@ -55,6 +59,7 @@ void mproc__queue_stay_near(mproc_queue *queue, size_t size, int64_t timeout) {
 }
 
 void mproc__queue_came_near(mproc_queue *queue, size_t size) {
+    took = mproc__queue_head_ticket(queue);
     if (mproc__eventcount_awaited(&queue->near) && inside(queue) <= near_of(size) / 2) {
         mproc__eventcount_wake_sleepers(&queue->near);
     }

@@ -40,6 +40,15 @@ static void get(mproc_queue *q, unsigned n) {
     }
 }
 
+/* A thread does not nap if it has taken the last message itself. */
+static void take_one(void *queue) {
+    get(queue, 1);
+}
+
+static void get_elsewhere(mproc_queue *q) {
+    child_join(child_fork(take_one, q));
+}
+
 /* A thread that naps announces itself, and nobody takes that back as long as nobody gets. */
 static int napped(mproc_queue *q) {
     int r = (int)mproc__load32(&q->near.sleepers);
@@ -52,7 +61,7 @@ static mproc_queue *made_near(size_t bound, size_t size, unsigned n) {
     mproc_queue *q = made_queue(bound);
     stay_here();
     put(q, size, 1);
-    get(q, 1);
+    get_elsewhere(q);
     put(q, size, n);
     CHECK_EQ(napped(q), 0);
     return q;
@@ -78,9 +87,20 @@ TEST(near_producer_naps_once_as_long_as_nobody_gets) {
     CHECK_EQ(napped(q), 1);
     put(q, LARGE, 64 - NEAR - 1);
     CHECK_EQ(napped(q), 0);
-    get(q, 2);
+    get_elsewhere(q);
     put(q, LARGE, 1);
     CHECK_EQ(napped(q), 1);
+    drop(q);
+}
+
+/* Nobody would end its nap. */
+TEST(near_producer_that_is_its_own_consumer_never_naps) {
+    mproc_queue *q = made_near(0, LARGE, NEAR);
+    for (int i = 0; i < 2; i++) {
+        get(q, NEAR);
+        put(q, LARGE, 2 * NEAR);
+        CHECK_EQ(napped(q), 0);
+    }
     drop(q);
 }
 

@@ -13,6 +13,7 @@
 #include "queue/state.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -167,11 +168,18 @@ static void *segment_drained(void) {
     return queue;
 }
 
-/* One of them has been taken, and those that are there are 1 MiB and more. */
-static void *far_ahead(void) {
+static void *take_first(void *queue) {
     size_t size;
-    mproc_queue *queue = make(0, 9, HUGE, HUGE);
     crash_equal(get(queue, &size), scene()->first++);
+    return NULL;
+}
+
+/* Another thread has taken one of them, and those that are there are 1 MiB and more. */
+static void *far_ahead(void) {
+    pthread_t thread;
+    mproc_queue *queue = make(0, 9, HUGE, HUGE);
+    crash_equal(pthread_create(&thread, NULL, take_first, queue), 0);
+    crash_equal(pthread_join(thread, NULL), 0);
     return queue;
 }
 
