@@ -80,6 +80,16 @@ static int encode(struct module_state *state, PyObject *object, struct message *
     return r;
 }
 
+/* A new reference; NULL with an exception. */
+static PyObject *slice_of(PyObject *list, Py_ssize_t first, Py_ssize_t n) {
+    PyObject *items = PyList_GetSlice(list, first, first + n);
+    if (items != NULL && PyList_GET_SIZE(items) < n) {
+        PyErr_SetString(PyExc_RuntimeError, "the list became shorter while it was mapped");
+        Py_CLEAR(items);
+    }
+    return items;
+}
+
 int codec_encode_items(struct module_state *state, PyObject *list, Py_ssize_t first, Py_ssize_t n,
                        struct message *m, enum parts_allowed parts) {
     begin(state, m, parts);
@@ -87,7 +97,7 @@ int codec_encode_items(struct module_state *state, PyObject *list, Py_ssize_t fi
     int r = msgpack_write_items(list, first, n, m);
     r = r == 0 ? finish_plain(m) : r;
     if (r == PACKER_NOT_PLAIN) {
-        PyObject *items = PyList_GetSlice(list, first, first + n);
+        PyObject *items = slice_of(list, first, n);
         r = items != NULL ? encode_anew(state, items, m, parts) : -1;
         Py_XDECREF(items);
     }

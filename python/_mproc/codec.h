@@ -51,7 +51,8 @@ int codec_encode(struct module_state *state, PyObject *object, struct message *m
 int codec_encode_with_parts(struct module_state *state, PyObject *object, struct message *message,
                             enum parts_allowed parts);
 
-/* The same for a list of n items of a list, from the first on; fewer if it has become shorter. */
+/* The same for a list of n items of a list, from the first on. RuntimeError: it has become shorter,
+ * by what pickling has run or by another thread. */
 int codec_encode_items(struct module_state *state, PyObject *list, Py_ssize_t first, Py_ssize_t n,
                        struct message *message, enum parts_allowed parts);
 

@@ -840,6 +840,28 @@ def test_a_closed_pool_lets_its_workers_go_though_nobody_joins_it(fork):
     pool.join()
 
 
+class Shortens:
+    """Takes all others out of its list when it is pickled."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def __reduce__(self):
+        del self.items[1:]
+        return int, ()
+
+
+@pytest.mark.parametrize("chunksize", [1, 4])
+def test_a_list_that_becomes_shorter_while_it_is_mapped(fork, chunksize):
+    """No result stands for an item that was not there any more."""
+    items = []
+    items += [Shortens(items), *range(5)]
+    with fork.Pool(1) as pool:
+        with pytest.raises(RuntimeError, match="became shorter while it was mapped"):
+            pool.map(errands.square, items, chunksize)
+        assert pool.map(errands.square, [2]) == [4]
+
+
 class Exits:
     """Exits whoever unpickles it."""
 
