@@ -14,6 +14,9 @@
  * been taken. So `near` needs no fence between the head's ticket and the look at its sleepers, and
  * a member that is killed in a nap costs one idle wake. A thread that has taken the last message
  * itself does not nap: it may be its own consumer, which would sleep as well.
+ *
+ * Consumers may wait for something else than a message, as for the word that a whole batch has been
+ * put. So a thread naps less and less often while no message is taken in its naps.
  */
 #include "queue/near.h"
 
@@ -21,6 +24,7 @@
 
 #define NEAR ((uint64_t)1 << 20)   /* bytes: half of a common second-level cache */
 #define MESSAGES_LEAST 4           /* fewer of them make no stream of what fits the cache */
+#define VAIN_MOST 8                /* after so many vain naps 1 of 256 is taken */
 #define NAP ((int64_t)1000 * 1000) /* ns at most: a consumer on the same CPU takes many meanwhile */
 
 /* The head's ticket that the last nap of this thread saw no message taken at. If it is another
@@ -29,6 +33,9 @@ static MPROC__THREAD uint64_t stood;
 
 /* The head's ticket after the last large message that this thread has taken. The same holds. */
 static MPROC__THREAD uint64_t took;
+
+/* How many naps of this thread, the last of all, have been in vain; and how many it leaves out. */
+static MPROC__THREAD unsigned vain, left_out;
 
 /* So many messages of that size are NEAR bytes. What takes its bytes along elsewhere has none. */
 static uint64_t near_of(size_t size) {
@@ -43,10 +50,22 @@ static bool consumer_is_here(const mproc_queue *queue) {
     return mproc__peek32(&queue->consumer_cpu) == (uint32_t)mproc__os_cpu();
 }
 
+/* Of a nap that was taken at a ticket of the head. */
+static void learn(uint64_t head, bool was_vain) {
+    stood = was_vain ? head : 0;
+    vain = !was_vain ? 0 : vain < VAIN_MOST ? vain + 1 : VAIN_MOST;
+    left_out = (1U << vain) - 1;
+}
+
 void mproc__queue_stay_near(mproc_queue *queue, size_t size, int64_t timeout) {
     uint64_t most = near_of(size), head = mproc__queue_head_ticket(queue);
     if (most < MESSAGES_LEAST || timeout == 0 || head == stood || head == took ||
         inside(queue) < most || !consumer_is_here(queue)) {
+        return;
+    }
+    if (left_out > 0) {
+        left_out--;
+        stood = head;
         return;
     }
     uint32_t seen = mproc__eventcount_announce(&queue->near);
@@ -54,8 +73,7 @@ void mproc__queue_stay_near(mproc_queue *queue, size_t size, int64_t timeout) {
         int64_t slice = timeout > 0 && timeout < NAP ? timeout : NAP;
         (void)mproc__eventcount_sleep(&queue->near, seen, slice);
     }
-    uint64_t now = mproc__queue_head_ticket(queue);
-    stood = now == head ? head : 0;
+    learn(head, mproc__queue_head_ticket(queue) == head);
 }
 
 void mproc__queue_came_near(mproc_queue *queue, size_t size) {

@@ -63,7 +63,7 @@ static mproc_queue *made_near(size_t bound, size_t size, unsigned n) {
     put(q, size, 1);
     get_elsewhere(q);
     put(q, size, n);
-    CHECK_EQ(napped(q), 0);
+    CHECK_EQ(napped(q), n > NEAR);
     return q;
 }
 
@@ -87,9 +87,44 @@ TEST(near_producer_naps_once_as_long_as_nobody_gets) {
     CHECK_EQ(napped(q), 1);
     put(q, LARGE, 64 - NEAR - 1);
     CHECK_EQ(napped(q), 0);
-    get_elsewhere(q);
-    put(q, LARGE, 1);
-    CHECK_EQ(napped(q), 1);
+    drop(q);
+}
+
+/* Nobody gets in a nap, but somebody does between two of them, as where batches are announced by
+ * other means. */
+TEST(near_naps_in_vain_become_rare) {
+    mproc_queue *q = made_near(0, LARGE, 2 * NEAR);
+    int naps = 0;
+    for (int chance = 0; chance < 14; chance++) {
+        get_elsewhere(q);
+        put(q, LARGE, 1);
+        naps += napped(q);
+    }
+    CHECK_EQ(naps, 3); /* behind the first: 1 is left out, then 3, then 7 */
+    drop(q);
+}
+
+static void take_in_a_nap(void *arg) {
+    mproc_queue *q = arg;
+    while (mproc__load32(&q->near.sleepers) == 0) {
+        sched_yield();
+    }
+    get(q, 1);
+}
+
+/* On a busy machine the consumer may come too late: then that nap is in vain, too. */
+TEST(near_naps_come_back_after_one_that_was_not_in_vain) {
+    mproc_queue *q = made_near(0, LARGE, 2 * NEAR);
+    do {
+        pid_t pid = child_fork(take_in_a_nap, q);
+        do {
+            get_elsewhere(q);
+            put(q, LARGE, 1);
+        } while (mproc__load32(&q->near.sleepers) == 0);
+        child_join(pid);
+        (void)napped(q);
+        put(q, LARGE, 1);
+    } while (napped(q) == 0);
     drop(q);
 }
 
