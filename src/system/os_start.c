@@ -46,6 +46,19 @@ static int close_below(posix_spawn_file_actions_t *actions, int *next, int kept)
     return r;
 }
 
+/* The number after the last descriptor that a program would inherit; `least` if that is more. */
+static int after_inherited(int least) {
+    DIR *open = opendir("/proc/self/fd");
+    for (struct dirent *e; open != NULL && (e = readdir(open)) != NULL;) {
+        int fd = atoi(e->d_name), flags = fcntl(fd, F_GETFD);
+        least = fd >= least && flags >= 0 && !(flags & FD_CLOEXEC) ? fd + 1 : least;
+    }
+    if (open != NULL) {
+        closedir(open);
+    }
+    return least;
+}
+
 #ifdef __GLIBC_PREREQ
 #define HAS_CLOSEFROM_ACTION __GLIBC_PREREQ(2, 34)
 #else
@@ -53,24 +66,19 @@ static int close_below(posix_spawn_file_actions_t *actions, int *next, int kept)
 #endif
 
 #if HAS_CLOSEFROM_ACTION
-/* glibc refuses a number that no descriptor can have: the one after the last that there can be. */
+/* glibc refuses a number that no descriptor can get any more. What is inherited from there, because
+ * the limit was lowered when it was open, could not be closed. */
 static int close_from(posix_spawn_file_actions_t *actions, int next) {
-    return next < sysconf(_SC_OPEN_MAX) ? posix_spawn_file_actions_addclosefrom_np(actions, next)
-                                        : 0;
+    if (next < sysconf(_SC_OPEN_MAX)) {
+        return posix_spawn_file_actions_addclosefrom_np(actions, next);
+    }
+    return after_inherited(next) == next ? 0 : EBADF;
 }
 #else
 /* A descriptor that another thread opens meanwhile is as close-on-exec says. */
 static int close_from(posix_spawn_file_actions_t *actions, int next) {
-    DIR *open = opendir("/proc/self/fd");
-    int top = next, r = 0;
-    for (struct dirent *e; open != NULL && (e = readdir(open)) != NULL;) {
-        int fd = atoi(e->d_name);
-        top = fd >= top ? fd + 1 : top;
-    }
-    if (open != NULL) {
-        closedir(open);
-    }
-    while (r == 0 && next < top) {
+    int r = 0;
+    for (int end = after_inherited(next); r == 0 && next < end;) {
         r = posix_spawn_file_actions_addclose(actions, next++);
     }
     return r;

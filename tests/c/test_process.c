@@ -1184,20 +1184,39 @@ TEST_METHODS(process_descriptor_that_is_not_open) {
     mproc__template_stop_default();
 }
 
+/* What another descriptor is, at the last number that is allowed from now on. */
+static int made_last(int fd) {
+    struct rlimit limit;
+    CHECK_OK(getrlimit(RLIMIT_NOFILE, &limit));
+    limit.rlim_cur = 1000; /* what the test has inherited has lower numbers */
+    CHECK_OK(setrlimit(RLIMIT_NOFILE, &limit));
+    CHECK_EQ(dup3(fd, 999, O_CLOEXEC), 999);
+    return 999;
+}
+
 /* There is no number after it that could be closed. */
 TEST_METHODS(process_last_descriptor_of_all) {
-    int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC), last;
-    struct rlimit limit;
+    int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC), last = made_last(nothing);
     mproc_process *p;
-    CHECK_OK(getrlimit(RLIMIT_NOFILE, &limit));
-    limit.rlim_cur = 200;
-    CHECK_OK(setrlimit(RLIMIT_NOFILE, &limit));
-    last = dup3(nothing, 199, O_CLOEXEC);
-    CHECK_EQ(last, 199);
     mproc_process_options o = {.method = method, .fds = &last, .nfds = 1};
     CHECK_OK(mproc_process_start(&p, has_given, NULL, 0, &o));
     CHECK_EQ(finish(p), 0);
     mproc__template_stop_default();
+    close(nothing);
+    close(last);
+}
+
+/* A spawned child would get what is open beyond the limit as well. */
+TEST(process_last_descriptor_and_one_beyond) {
+    int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC), beyond = dup2(nothing, 1010);
+    int last = made_last(nothing);
+    mproc_process *p;
+    mproc_process_options o = {.method = MPROC_SPAWN, .fds = &last, .nfds = 1};
+    CHECK_EQ(beyond, 1010);
+    CHECK_EQ(mproc_process_start(&p, has_given, NULL, 0, &o), -EBADF);
+    close(beyond);
+    CHECK_OK(mproc_process_start(&p, has_given, NULL, 0, &o));
+    CHECK_EQ(finish(p), 0);
     close(nothing);
     close(last);
 }
