@@ -21,11 +21,11 @@ inspection.main()
 PRIORITIES = SHORT.replace(
     "inspection.main()",
     """
-looking = inspection.Looker.looking
-def looking_and_told(self):
+running = inspection.Companion.running
+def running_and_told(self):
     print(inspection.os.sched_getscheduler(self._process.pid))
-    return looking(self)
-inspection.Looker.looking = looking_and_told
+    return running(self)
+inspection.Companion.running = running_and_told
 inspection.main()
 """,
 )
@@ -60,13 +60,14 @@ def test_rows(row: str, lines: list[str]) -> None:
     assert head.split(" | ") == [
         "| row",
         "with it, against without (95 %)",
+        "beside a mere counter, against without (95 %)",
         "without, twice (95 %)",
         "rounds",
         "looks a second |",
     ]
-    assert rule == "|---|---|---|---|---|"
+    assert rule == "|---|---|---|---|---|---|"
     assert [line.split(" | ")[0] for line in table] == [f"| {name}" for name in lines]
-    assert all(line.split(" | ")[3] == "1" for line in table)
+    assert all(line.split(" | ")[4] == "1" for line in table)
 
 
 @pytest.mark.parametrize("options", [[], ["--ordinary"]])

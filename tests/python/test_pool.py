@@ -1081,8 +1081,10 @@ def test_there_is_no_descriptor_for_importing_the_helper(fork, monkeypatch):
 
 def test_terminate_imports_nothing(fork, monkeypatch):
     """There may be no descriptor for that."""
-    with fork.Pool(2) as pool:
-        pool.map_async(time.sleep, [LONG] * 2, 1)
+    running = fork.Queue()
+    with fork.Pool(2, keep_queue, (running,)) as pool:
+        pool.map_async(stay_put_for, range(2), 1)
+        assert {running.get(timeout=LONG) for _ in range(2)} == {w.pid for w in pool._pool}
         with monkeypatch.context() as patched:
             patched.setitem(sys.modules, "signal", None)
             pool.terminate()
