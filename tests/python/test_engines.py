@@ -8,6 +8,7 @@ import threading
 import time
 from concurrent.futures import Future, wait
 
+import errands
 import pytest
 
 import mproc
@@ -438,9 +439,12 @@ def test_executor_that_heals(here):
             executor.options(timeout=0.1).submit(time.sleep, SECONDS).result()
 
 
-def test_executor_breaks_as_the_standard_one_does(here):
+def test_executor_breaks_as_the_standard_one_does(here, tmp_path):
+    all_are_there = tmp_path / "go"
     with mproc.ProcessPoolExecutor(engine=here) as executor:
-        futures = [executor.submit(die)] + [executor.submit(time.sleep, SECONDS) for _ in range(3)]
+        futures = [executor.submit(errands.do_when_there, all_are_there, die)]
+        futures += [executor.submit(time.sleep, SECONDS) for _ in range(3)]
+        all_are_there.touch()
         assert not wait(futures, SECONDS).not_done
         for future in futures:
             assert isinstance(future.exception(), BrokenProcessPool)
