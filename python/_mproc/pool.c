@@ -348,7 +348,8 @@ static int put_lent(struct pool *pool, const struct put *what, struct open_parts
     return r;
 }
 
-/* Puts parts: 0, or a code of the core. Who collects is told of them after that. Under the lock. */
+/* Puts parts: 0, or a code of the core. The thread that collects is told of them after that. Under
+ * the lock. */
 static int put_under_lock(struct pool *pool, const struct put *what, struct open_parts *parts,
                           size_t *put) {
     int r = put_lent(pool, what, parts, put);

@@ -87,7 +87,7 @@ static struct sleeper *new_sleeper(PyObject *key) {
     return sleeper;
 }
 
-/* Who tells of it may have woken it, and not have let go of it. */
+/* The thread that tells of it may have woken it, and not have let go of it. */
 static void drop_sleeper(Turn *turn, struct sleeper *sleeper) {
     THREADS_LOCK(&turn->lock);
     leave_ring(sleeper);

@@ -20,8 +20,6 @@
  */
 #include "queue/near.h"
 
-#include "system/os.h"
-
 #define NEAR ((uint64_t)1 << 20)   /* bytes: half of a common second-level cache */
 #define MESSAGES_LEAST 4           /* fewer of them make no stream of what fits the cache */
 #define VAIN_MOST 8                /* after so many vain naps 1 of 256 is taken */
@@ -42,14 +40,6 @@ static uint64_t near_of(size_t size) {
     return size != 0 ? NEAR / size : UINT64_MAX;
 }
 
-static uint64_t inside(const mproc_queue *queue) {
-    return mproc__peek64(&queue->tail_ticket) - mproc__queue_head_ticket(queue);
-}
-
-static bool consumer_is_here(const mproc_queue *queue) {
-    return mproc__peek32(&queue->consumer_cpu) == (uint32_t)mproc__os_cpu();
-}
-
 /* Of a nap that was taken at a ticket of the head. */
 static void learn(uint64_t head, bool was_vain) {
     stood = was_vain ? head : 0;
@@ -60,7 +50,7 @@ static void learn(uint64_t head, bool was_vain) {
 void mproc__queue_stay_near(mproc_queue *queue, size_t size, int64_t timeout) {
     uint64_t most = near_of(size), head = mproc__queue_head_ticket(queue);
     if (most < MESSAGES_LEAST || timeout == 0 || head == stood || head == took ||
-        inside(queue) < most || !consumer_is_here(queue)) {
+        mproc__queue_inside(queue) < most || !mproc__queue_is_here(&queue->consumer_cpu)) {
         return;
     }
     if (left_out > 0) {
@@ -69,7 +59,7 @@ void mproc__queue_stay_near(mproc_queue *queue, size_t size, int64_t timeout) {
         return;
     }
     uint32_t seen = mproc__eventcount_announce(&queue->near);
-    if (inside(queue) >= most) {
+    if (mproc__queue_inside(queue) >= most) {
         int64_t slice = timeout > 0 && timeout < NAP ? timeout : NAP;
         (void)mproc__eventcount_sleep(&queue->near, seen, slice);
     }
@@ -78,7 +68,8 @@ void mproc__queue_stay_near(mproc_queue *queue, size_t size, int64_t timeout) {
 
 void mproc__queue_came_near(mproc_queue *queue, size_t size) {
     took = mproc__queue_head_ticket(queue);
-    if (mproc__eventcount_awaited(&queue->near) && inside(queue) <= near_of(size) / 2) {
+    if (mproc__eventcount_awaited(&queue->near) &&
+        mproc__queue_inside(queue) <= near_of(size) / 2) {
         mproc__eventcount_wake_sleepers(&queue->near);
     }
 }

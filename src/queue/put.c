@@ -103,9 +103,8 @@ static MPROC__INLINE uint64_t append(mproc_queue *queue, const struct outgoing *
 
 /* A producer that is far ahead of the consumers, judged by a message's size, yields its CPU: a
  * consumer may wait for it. */
-static void stay_near(const mproc_queue *queue, size_t need) {
-    uint64_t in = mproc__peek64(&queue->tail_ticket) - mproc__queue_head_ticket(queue);
-    if (mproc__queue_may_yield(queue) && in > AHEAD / need) {
+static void yield_far_ahead(const mproc_queue *queue, size_t need) {
+    if (mproc__queue_may_yield(queue) && mproc__queue_inside(queue) > AHEAD / need) {
         mproc__os_yield();
     }
 }
@@ -130,7 +129,7 @@ static MPROC__INLINE int try_append(mproc_queue *queue, struct mproc__hand *hand
         }
         mproc__guard_leave(&queue->tail, hand);
         if (r == 1) {
-            stay_near(queue, need);
+            yield_far_ahead(queue, need);
             int e = mproc__queue_segment_new(hand, size, &hand->block);
             r = e == 0 ? 1 : e;
         }

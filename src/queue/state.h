@@ -43,6 +43,7 @@
 #include "core/kinds.h"
 #include "queue.h"
 #include "queue/record.h"
+#include "system/os.h"
 
 #define MPROC__QUEUE_UNDO 8
 
@@ -89,6 +90,16 @@ struct mproc_queue {
 
 static inline uint64_t mproc__queue_head_ticket(const mproc_queue *queue) {
     return mproc__load64(&queue->head_ticket); /* SYNC(queue.head_ticket) */
+}
+
+/* How many messages are in it, by what a producer knows of its own end. */
+static inline uint64_t mproc__queue_inside(const mproc_queue *queue) {
+    return mproc__peek64(&queue->tail_ticket) - mproc__queue_head_ticket(queue);
+}
+
+/* Is that CPU, of the last put or get, the caller's? */
+static inline bool mproc__queue_is_here(const uint32_t *cpu) {
+    return mproc__peek32(cpu) == (uint32_t)mproc__os_cpu();
 }
 
 static inline uint64_t mproc__queue_tail_ticket(const mproc_queue *queue) {

@@ -35,7 +35,7 @@ static bool settled(const mproc_queue *queue, const struct mproc__queue_side *si
 
 /* On the same CPU the peer cannot run while this thread spins. */
 static bool peer_is_here(const struct mproc__queue_side *side) {
-    return mproc__peek32(side->peer_cpu) == (uint32_t)mproc__os_cpu();
+    return mproc__queue_is_here(side->peer_cpu);
 }
 
 static bool drains(const mproc_queue *queue, const struct mproc__queue_side *side) {
@@ -116,8 +116,7 @@ int mproc__queue_await(const mproc_queue *queue, const struct mproc__queue_side 
 /* ---------------------------------------------------------------- room */
 
 static bool has_few_places(const mproc_queue *queue) {
-    uint64_t in = mproc__peek64(&queue->tail_ticket) - mproc__queue_head_ticket(queue);
-    return in > queue->bound - queue->bound / 4;
+    return mproc__queue_inside(queue) > queue->bound - queue->bound / 4;
 }
 
 /* A producer that goes on at the first free place meets the consumer at every message, and each
