@@ -13,12 +13,10 @@ import pty
 import re
 import resource
 import select
-import shutil
 import signal
 import struct
 import subprocess
 import sys
-import tempfile
 import termios
 import time
 import xml.dom.minidom
@@ -26,6 +24,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from other_user import NOBODY, as_nobody, program_for_all
 
 import mproc
 from mproc import inspect
@@ -329,30 +328,7 @@ def test_no_process_that_cannot_be_looked_at_is_a_riddle() -> None:
     zombie.wait()
 
 
-NOBODY, ALONE = 65534, 65533  # users; ALONE has no process but one test's
-
-
-@contextlib.contextmanager
-def program_for_all(mode: int = 0o755) -> Iterator[str]:
-    """A copy of the program, which each user may run, in a directory of that mode."""
-    with tempfile.TemporaryDirectory(dir="/tmp") as place:
-        os.chmod(place, mode)
-        program = shutil.copy(inspect.PROGRAM, place)
-        os.chmod(program, 0o755)
-        yield program
-
-
-def as_nobody(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        user=NOBODY,
-        group=NOBODY,
-        extra_groups=[],
-        cwd="/",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+ALONE = 65533  # a user who has no process but one test's
 
 
 def in_namespace(mount: str, *words: str, user: int = 0) -> subprocess.CompletedProcess[str]:

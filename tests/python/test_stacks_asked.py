@@ -17,12 +17,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from other_user import NOBODY, as_nobody, program_for_all
 
 import mproc
 from mproc import _stacks, inspect
 
 REMOTE = sys.version_info >= (3, 14)
-NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
 
 SPIN = """
@@ -260,27 +260,12 @@ def test_a_member_that_has_ended_is_left_out() -> None:
 
 
 @as_root
-def test_another_users_process_is_not_asked(tmp_path: pathlib.Path) -> None:
-    program = "/tmp/" + tmp_path.name + "-mproc"
-    shutil.copy(inspect.PROGRAM, program)
-    try:
-        os.chmod(program, 0o755)
-        with running(BUSY, MPROC_STACKS="1") as family:
-            told = subprocess.run(
-                [program, "stacks", str(family.pid)],
-                user=NOBODY,
-                group=NOBODY,
-                extra_groups=[],
-                cwd="/",
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            assert (told.returncode, told.stdout) == (1, "")
-            assert "this user may not look at the process" in told.stderr
-            assert family.poll() is None
-    finally:
-        os.unlink(program)
+def test_another_users_process_is_not_asked() -> None:
+    with program_for_all() as program, running(BUSY, MPROC_STACKS="1") as family:
+        told = as_nobody(program, "stacks", str(family.pid))
+        assert (told.returncode, told.stdout) == (1, "")
+        assert "this user may not look at the process" in told.stderr
+        assert family.poll() is None
 
 
 def become_nobody_and_spin(event: Any) -> None:
