@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 ROOM = re.compile(r"/\* -{8,} (.+) \*/")
 PART = re.compile(r"/\* -{2,}")
-BEHIND = re.compile(r"(\S.*[;,{] *)/\* ")
+BEHIND = re.compile(r"(\S.*[;,{] *|^ +MPROC_\w+ +)/\* ")
 DECLARES = re.compile(r"MPROC_API |#define MPROC_[A-Z]")
 
 

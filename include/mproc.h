@@ -2007,12 +2007,12 @@ MPROC_ATOMIC_NUMBER(64)
 #undef MPROC_ATOMIC_NUMBER
 
 /*
- * Reads or writes one number of `size` bytes (1, 2, 4 or 8), integer or not, anywhere in shared
- * memory, at an address that is a multiple of its size, in one indivisible step: nobody finds half
- * of a number, not even of one whose writer was killed. A thread that reads a number also finds
- * what its writer had written in memory before. The other address is private memory, aligned or
- * not. These two are inline: where `size` is a constant, a call is one instruction and a check of
- * `at`. -EINVAL, and nothing has happened: no such size, or a bad address.
+ * Reads one number of `size` bytes (1, 2, 4 or 8), integer or not, anywhere in shared memory, at an
+ * address that is a multiple of its size, in one indivisible step: nobody finds half of a number,
+ * not even of one whose writer was killed. A thread that reads a number also finds what its writer
+ * had written in memory before. The other address is private memory, aligned or not. This function
+ * and mproc_atomic_store() are inline: where `size` is a constant, a call is one instruction and a
+ * check of `at`. -EINVAL, and nothing has happened: no such size, or a bad address.
  */
 static inline int mproc_atomic_load(size_t size, const void *at, void *out) {
     if (((uintptr_t)at & (size - 1)) != 0) {
@@ -2027,6 +2027,7 @@ static inline int mproc_atomic_load(size_t size, const void *at, void *out) {
     }
 }
 
+/* Writes one number of `size` bytes as mproc_atomic_load() reads it, with the same errors. */
 static inline int mproc_atomic_store(size_t size, void *at, const void *lent) {
     if (((uintptr_t)at & (size - 1)) != 0) {
         return -EINVAL;

@@ -29,5 +29,6 @@ rm -rf "$OUT"
 mkdir -p "$OUT"
 quietly "man pages" scripts/man.sh "$OUT/man"
 quietly "groups of mproc.h" all_groups
+"$VENV/bin/python" docs/documented.py "$OUT/doxygen/xml" "$OUT/man" >&2
 quietly "build/docs/html" sphinx
 say "the manual: ${OUT#"$ROOT/"}/html/index.html, $(find "$OUT/html" -name '*.html' | wc -l) pages"

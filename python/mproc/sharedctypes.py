@@ -255,7 +255,7 @@ def make_property(name: str) -> property:
         with self:
             setattr(self._obj, name, value)
 
-    return property(get, set)
+    return property(get, set, doc=f"`{name}` of the object itself, under the lock.")
 
 
 class SynchronizedBase(_Synchronized[_T]):
