@@ -28,14 +28,15 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become ano
 SPIN = """
 import mproc, signal, sys, time
 
-def spin():
+def spin(*words):
+    print(*words, end="", flush=True)
     while True:
         for i in range(1000):
             pass
 
 lock = mproc.Lock()
 """
-BUSY = SPIN + "print('ready', flush=True)\nspin()\n"
+BUSY = SPIN + "spin('ready\\n')\n"  # it spins already when it says so
 
 
 @contextlib.contextmanager
