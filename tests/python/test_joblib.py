@@ -344,6 +344,19 @@ def test_a_segment_serves_the_next_array(sharer):
     assert made(sharer) == 2 and len(sharer._segments._idle) == 1
 
 
+def test_a_segment_serves_arrays_of_another_layout(sharer):
+    for dtype, order in (("i8", "C"), ("f4", "F"), ("c16", "C"), ("u1", "F"), ("M8[s]", "C")):
+        array = numpy.arange(8000 // numpy.dtype(dtype).itemsize).astype(dtype)
+        array = numpy.asarray(array.reshape(-1, 20), order=order)
+        sent = sharer.pickle(lambda array=array: array.copy("A"))
+        data, buffers, kept = run(sent.message, backend.CloudPickler)
+        sharer.over(sent, kept)
+        came = pickle.loads(data, buffers=buffers)
+        assert came.dtype == array.dtype and (came == array).all()
+        assert came.flags.f_contiguous == array.flags.f_contiguous
+    assert made(sharer) == 1
+
+
 def test_an_array_that_was_sent_once_gives_its_segment_to_another(sharer):
     arrays = [numpy.full(1000, float(i)) for i in range(5)]
     for _ in range(2):
