@@ -13,7 +13,7 @@
 #include "inspect/show.h"
 #include "system/os.h"
 
-#define LOOK_INTERVAL MPROC_MSEC /* between two looks of a process at the same family */
+#define LOOK_INTERVAL (5 * MPROC_MSEC) /* between two looks of a process at the same family */
 
 struct mproc_inspection {
     uint32_t handle; /* MPROC__HANDLE_INSPECTION */
@@ -27,8 +27,10 @@ struct mproc_inspection {
 /* ---------------------------------------------------------------- looking */
 
 /* A look costs a busy family a few microseconds: the cache lines that it reads are written at the
- * same moment, and the kernel locks what it tells of a process. A program that looks again and
- * again would have the family pay that all the time. */
+ * same moment, and the kernel locks what it tells of a process. Where the family needs all CPUs but
+ * for moments, a looker that never sleeps costs it some percent more, at any priority and whatever
+ * it does: no CPU is idle, and whom a message wakes has to push it aside. A program that looks again
+ * and again would have the family pay that all the time. */
 static uint64_t last_end, last_inode; /* of the process' last look */
 
 static void wait_for_turn(const struct mproc__outside *arena) {
