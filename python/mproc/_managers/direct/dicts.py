@@ -16,7 +16,7 @@ class DictDirect(OnKeys):
     """A dict."""
 
     __slots__ = ()
-    like = dict
+    like = {None: None}.copy  # an empty one's pop() does not look at its key
 
     @staticmethod
     def make(*args: Any, **kwds: Any) -> tuple[Any, Any]:
@@ -53,7 +53,9 @@ class DictDirect(OnKeys):
     def _do_pop(self, key: Any, /, *default: Any) -> Any:
         if len(default) > 1:
             raise TypeError(f"pop expected at most 2 arguments, got {1 + len(default)}")
-        found = self.table.pop(self._find(key), *(default or (MISSING,)))
+        found = default[0] if default else MISSING
+        if len(self.table):  # an empty dict does not ask for the key's hash
+            found = self.table.pop(self._find(key), found)
         if found is MISSING:
             raise KeyError(key)
         return self._value_of(found)
