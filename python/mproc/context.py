@@ -712,18 +712,27 @@ class Leaving:
         self.sharing = sharing
         self.shared: list[Any] = []
         self._outer: Leaving | None = None
+        self._popen: Popen | None = None
 
     def __enter__(self) -> Leaving:
+        self._popen = get_spawning_popen()
         set_spawning_popen(None)  # that makes the thread's variables
-        self._outer, globals()["_tls"].leaving = leaving(), self
+        tls = globals()["_tls"]
+        self._outer, tls.leaving = getattr(tls, "leaving", None), self
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        globals()["_tls"].leaving = self._outer
+        tls = globals()["_tls"]
+        tls.leaving, tls.spawning_popen = self._outer, self._popen
 
 
 def leaving() -> Leaving | None:
-    """Return for what this thread pickles, if it is for an engine."""
+    """Return for what this thread pickles, if it is for an engine.
+
+    A process that is started meanwhile, such as a manager's server, is one of this machine.
+    """
+    if get_spawning_popen() is not None:
+        return None
     found: Leaving | None = getattr(globals().get("_tls"), "leaving", None)
     return found
 

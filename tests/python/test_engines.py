@@ -488,10 +488,12 @@ def test_objects_of_a_manager_are_reached_over_tcp(everywhere):
         assert sorted([queue.get(), queue.get()]) == [1, 2]
 
 
-def test_objects_of_a_manager_with_a_key_of_its_own(everywhere):
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_objects_of_a_manager_with_a_key_of_its_own(everywhere, method):
     """In the arena, and at a server that the program has connected to."""
+    ctx = mproc.get_context(method)
     for start in (True, False):
-        with SyncManager(authkey=b"a key of its own") as server:
+        with SyncManager(authkey=b"a key of its own", ctx=ctx) as server:
             manager = server
             if not start:
                 manager = SyncManager(address=server.address, authkey=b"a key of its own")
