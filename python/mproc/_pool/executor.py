@@ -103,7 +103,7 @@ class _Broken(Exception):
     def make(self) -> BrokenProcessPool:
         error = BrokenProcessPool(self.args[0])
         error.__cause__ = self.cause
-        if isinstance(self.cause, WorkerDiedError) and sys.version_info >= (3, 15):
+        if type(self.cause) is WorkerDiedError and sys.version_info >= (3, 15):
             error.__cause__ = AbruptEnd(*self.cause.args)
         return error
 
