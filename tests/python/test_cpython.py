@@ -16,6 +16,7 @@ fork = mproc.get_context("fork")
 # What a version without the private names looks like, before mproc is imported.
 WITHOUT = """
 import atexit, contextlib, sys, _thread, threading, weakref, collections.abc, pickle, runpy
+import traceback  # it imports one of these modules itself, from 3.15 on
 for module in ("_weakref", "_weakrefset", "_collections_abc"):
     sys.modules[module] = None
 for owner, name in ((atexit, "_clear"), (atexit, "_run_exitfuncs"), (_thread, "_local"),
