@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Usage: [PYTHON=3.15] scripts/test.sh [c|crash|python|examples|answers]…     (all of them when nothing is named)
+# versioned: the part of python that is not alike in all versions of Python.
 # Builds what the tests need, runs them, and ends with one line: N passed, N failed.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
@@ -9,7 +10,7 @@ results=()
 # C tests need neither the release nor the package, so tests of another compiler leave the package as it is.
 build_what_is_tested() {
     case " $* " in
-    *" python "* | *" examples "* | *" answers "*) scripts/build.sh lib package tests ;;
+    *" python "* | *" versioned "* | *" examples "* | *" answers "*) scripts/build.sh lib package tests ;;
     *) scripts/build.sh tests ;;
     esac
 }
@@ -51,20 +52,36 @@ tests_in_python() {
     printf '%s\n' "$files"
 }
 
+# What is not alike in all versions of Python: start methods and what a child is told, executors, managers, named memory
+# and its tracker, replacing multiprocessing. Also each file that asks for the version.
+VERSIONED='authentication context cpython engines first_contact fork_with_threads frozen future futures
+    imports_at_fork install late_install managers managers_alike name names pool_options private_names process
+    resource_tracker shared_memory spawn surroundings synchronize thread_pool'
+
+tests_of_version() {
+    local named
+    # shellcheck disable=SC2086 # several words
+    named=$(printf 'tests/python/test_%s.py\n' $VERSIONED; grep -l version_info tests/python/test_*.py)
+    tests_in_python | grep -xF "$named"
+}
+
 # Three shares of files at the same time, since the tests wait for half of their time. The files are dealt to and
 # fro, so that no share gets all the large ones. A shell lets what it starts in the background ignore SIGINT, which the
 # tests of Ctrl-C need.
-test_python() {
-    local share dealt='{ n = (NR - 1) % 6; if ((n < 3 ? n : 5 - n) == share) print }'
-    say "  python tests"
+pytest_of() {
+    local name=$1 share files dealt='{ n = (NR - 1) % 6; if ((n < 3 ? n : 5 - n) == share) print }'
+    say "  $name tests"
     for share in 0 1 2; do
-        mapfile -t files < <(tests_in_python | awk -v share="$share" "$dealt")
-        run "python-$share" env --default-signal=INT,QUIT \
-            "$VENV/bin/python" -m pytest -q --junitxml="$RESULTS/python-$share.xml" "${files[@]}" &
-        results+=("python=$RESULTS/python-$share.xml")
+        mapfile -t files < <(awk -v share="$share" "$dealt" <<<"$2")
+        run "$name-$share" env --default-signal=INT,QUIT \
+            "$VENV/bin/python" -m pytest -q --junitxml="$RESULTS/$name-$share.xml" "${files[@]}" &
+        results+=("$name=$RESULTS/$name-$share.xml")
     done
     wait
 }
+
+test_python() { pytest_of python "$(tests_in_python)"; }
+test_versioned() { pytest_of versioned "$(tests_of_version)"; }
 
 test_examples() {
     say "  examples"
