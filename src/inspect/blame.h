@@ -19,8 +19,8 @@ int mproc__blame(struct mproc__picture *p);
 int mproc__blame_again(struct mproc__picture *later, const struct mproc__picture *earlier);
 
 /* Looks, and looks again if somebody seems to be stuck: who is said to be has not moved meanwhile.
- * Sets the number of groups. A process that looks at a family more often than every five milliseconds
- * waits for its turn. The errors of mproc__picture_take(). */
+ * Sets the number of groups. A process that looks at a family more often than every five
+ * milliseconds waits for its turn. The errors of mproc__picture_take(). */
 int mproc__inspect_take(const struct mproc__outside *arena, struct mproc__picture *out,
                         int *groups);
 

@@ -61,7 +61,7 @@ class Memory:
     def _write_mapped(self, data: Any) -> None:
         import numpy
 
-        numpy.copyto(numpy.frombuffer(self._segment.buf, "u1", data.nbytes), data)
+        numpy.copyto(numpy.ndarray(data.nbytes, "u1", self._segment.buf), data)
 
     def drop(self) -> None:
         """Remove the name, once; workers that look at the memory keep it.
