@@ -16,8 +16,10 @@ What holds.
   3  Each process has a descriptor of its own. A forked child that asks gets a new one; the number
      that its parent asked for says nothing there.
 
-Shared state, private to the process, under _lock: _fd, _set (whether it is readable). _pid is the
-process whose they are. The thread keeps a handle of the queue, but not the end: it ends with it.
+Shared state, private to the process, under Reader._lock: _fd, _set (whether it is readable). _pid
+is the process whose they are. Descriptors are made under _arming, of which each process has its
+own, and given back by whoever takes _fd out of the end. The thread keeps a handle of the queue, but
+not the end: it ends with it.
 """
 
 from __future__ import annotations
@@ -43,12 +45,24 @@ __all__ = ["Reader", "Writer"]
 SLICE = 0.05  # seconds between two looks at whether others have emptied the queue
 
 
+_arming = _RLock()  # a signal handler may ask for a descriptor, too
+
+
+def _after_fork_in_child() -> None:
+    global _arming
+    _arming = _RLock()  # a thread of the parent may have had it
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
 class _End:
     """What both ends have in common."""
 
+    _fd = -1
+
     def __init__(self, handle: _mproc.Queue) -> None:
         self._handle = handle
-        self._fd = -1
         self._pid = 0
         self.closed = False
 
@@ -62,7 +76,7 @@ class _End:
         self._forget()
 
     def _forget(self) -> None:
-        fd, self._fd = self._fd, -1
+        fd = self.__dict__.pop("_fd", -1)  # by one step: no two threads close the same one
         if fd >= 0:
             os.close(fd)
 
@@ -93,8 +107,18 @@ class Reader(_End):
         """Return a descriptor that is readable while an object is in the queue."""
         self._check_open()
         if self._pid != _getpid():
-            self._arm()
+            with _arming:
+                if self._pid != _getpid():  # no other thread was faster
+                    self._arm()
         return self._fd
+
+    def close(self) -> None:
+        """Give the descriptor back; the queue stays as it is."""
+        if self._pid != _getpid():  # the lock may be that of a parent's thread
+            super().close()
+            return
+        with self._lock:  # no thread writes to the descriptor
+            super().close()
 
     def recv(self) -> Any:
         """Take the oldest object; wait for one."""
@@ -135,9 +159,11 @@ class Reader(_End):
 
     def _update(self) -> bool:
         """Make the descriptor tell the truth. False: it is not this process'."""
-        if self._pid != _getpid() or self._fd < 0:
+        if self._pid != _getpid():
             return False
         with self._lock:
+            if self._fd < 0:
+                return False
             there = self._handle._await(0)  # an object, or the end of the queue
             if there and not self._set:
                 os.eventfd_write(self._fd, 1)
@@ -178,9 +204,11 @@ class Writer(_End):
         """Return a descriptor that is always writable."""
         self._check_open()
         if self._pid != _getpid():
-            self._forget()
-            self._fd = kept(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
-            self._pid = _getpid()
+            with _arming:
+                if self._pid != _getpid():  # no other thread was faster
+                    self._forget()
+                    self._fd = kept(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
+                    self._pid = _getpid()
         return self._fd
 
     def send(self, obj: object) -> None:

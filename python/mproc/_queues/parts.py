@@ -1,7 +1,8 @@
 """The parts of a standard queue that programs look at: what stands for each of them here.
 
 They are made when they are first asked for, so they have a file of their own: most programs ask for
-none, and a queue is made in half a microsecond.
+none, and a queue is made in half a microsecond. Of two threads that ask at the same time the first
+one's counts (dict.setdefault).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def reader_of(queue: _Ends) -> Reader:
     """Return the end to wait at: its descriptor is readable while an object is in the queue."""
     reader: Reader | None = queue.__dict__.get("_reading_end")
     if reader is None:
-        reader = queue.__dict__["_reading_end"] = Reader(queue._another(), queue)
+        reader = queue.__dict__.setdefault("_reading_end", Reader(queue._another(), queue))
         if queue._closed:
             reader.close()
     return reader
@@ -31,7 +32,7 @@ def writer_of(queue: _Ends) -> Writer:
     """Return the other end; its descriptor is always writable."""
     writer: Writer | None = queue.__dict__.get("_writing_end")
     if writer is None:
-        writer = queue.__dict__["_writing_end"] = Writer(queue._another())
+        writer = queue.__dict__.setdefault("_writing_end", Writer(queue._another()))
         if queue._closed:
             writer.close()
     return writer
@@ -42,7 +43,7 @@ def lock_of(queue: _Ends, name: str) -> Any:
     if name not in queue.__dict__:
         from ..synchronize import Lock
 
-        queue.__dict__[name] = Lock(ctx=None)
+        queue.__dict__.setdefault(name, Lock(ctx=None))
     return queue.__dict__[name]
 
 
@@ -51,7 +52,7 @@ def condition_of(queue: _Ends) -> Any:
     if "_condition" not in queue.__dict__:
         import threading
 
-        queue.__dict__["_condition"] = threading.Condition(threading.Lock())
+        queue.__dict__.setdefault("_condition", threading.Condition(threading.Lock()))
     return queue.__dict__["_condition"]
 
 
