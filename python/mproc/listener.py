@@ -12,6 +12,9 @@ listener has taken the path over meanwhile. A process that is killed leaves the 
 A client that connects and sends nothing keeps nobody waiting. accept() sends each client its
 challenge at once and goes on with the first one that answers; the others wait in `_Waiting`. The
 oldest of more than WAITING_MAX is disconnected.
+
+Any threads may accept at one listener, and close it. What is made or given up once for all of them
+is put into the listener's dictionary, or taken out of it, by one step (setdefault, pop).
 """
 
 from __future__ import annotations
@@ -99,7 +102,7 @@ class Listener:
     ValueError, TypeError: a bad address, family or key. OSError: as socket.bind() raises it.
     """
 
-    _listener: SocketListener | None
+    _listener: SocketListener | None = None
 
     def __init__(
         self,
@@ -114,7 +117,7 @@ class Listener:
         address = address or arbitrary_address(family)
         self._listener = SocketListener(address, family, backlog)
         self._authkey = authkey
-        self._waiting: _Waiting | None = None
+        self._waiting: dict[int, _Waiting] = {}  # by process
 
     def accept(self) -> Connection:
         """Wait for a client; return the connection.
@@ -147,17 +150,24 @@ class Listener:
                 self._challenge_next(listener, waiting, authkey)
 
     def _waiting_for(self, listener: SocketListener) -> _Waiting:
-        waiting = self._waiting
-        if waiting is None or waiting.pid != os.getpid():  # a forked child has clients of its own
+        pid = os.getpid()
+        waiting = self._waiting.get(pid)
+        if waiting is None:
             listener.never_block()
-            waiting = self._waiting = _Waiting(listener)
+            mine = _Waiting(listener)
+            waiting = self._waiting.setdefault(pid, mine)
+            if waiting is not mine:  # another thread was faster
+                mine.close()
+            for other in [*self._waiting]:  # a forked child has clients of its own
+                if other != pid:
+                    self._waiting.pop(other, None)
         return waiting
 
     def _challenge_next(self, listener: SocketListener, waiting: _Waiting, authkey: bytes) -> None:
         from . import authentication
 
         try:
-            connection = listener.accept()
+            connection, address = listener.accept_from()
         except BlockingIOError:  # another thread was faster, or the client has gone
             return
         try:
@@ -165,14 +175,15 @@ class Listener:
         except BaseException:
             connection.close()
             raise
-        waiting.add(_Challenged(connection, listener._last_accepted, message))
+        waiting.add(_Challenged(connection, address, message))
 
     def close(self) -> None:
         """Accept no more; remove the path. Closing it again does nothing."""
-        listener, self._listener = self._listener, None
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            waiting.close()
+        listener = self.__dict__.pop("_listener", None)
+        for pid in [*self._waiting]:
+            waiting = self._waiting.pop(pid, None)
+            if waiting is not None and pid == os.getpid():  # a child shares its parent's epoll
+                waiting.close()
         if listener is not None:
             listener.close()
 
@@ -187,9 +198,10 @@ class Listener:
         return self._open()._last_accepted
 
     def _open(self) -> SocketListener:
-        if self._listener is None:
+        listener = self._listener
+        if listener is None:
             raise OSError("listener is closed")
-        return self._listener
+        return listener
 
     def __enter__(self) -> Self:
         return self
@@ -225,7 +237,6 @@ class _Waiting:
     def __init__(self, listener: SocketListener) -> None:
         import select
 
-        self.pid = os.getpid()
         self._clients: dict[int, _Challenged] = {}
         made = select.epoll()
         self._poll = select.epoll.fromfd(kept(os.dup(made.fileno())))
@@ -241,15 +252,19 @@ class _Waiting:
         self._clients[fd] = client
         self._poll.register(fd, select.EPOLLIN)
         if len(self._clients) > WAITING_MAX:
-            oldest = self._take(next(iter(self._clients)))
-            if oldest is not None:
-                oldest.connection.close()
+            for oldest in [*self._clients][:1]:
+                self._disconnect(oldest)
 
     def _take(self, fd: int) -> _Challenged | None:
         client = self._clients.pop(fd, None)
         if client is not None:
             self._poll.unregister(fd)
         return client
+
+    def _disconnect(self, fd: int) -> None:
+        client = self._take(fd)
+        if client is not None:
+            client.connection.close()
 
     def next(self, timeout: float | None) -> tuple[_Challenged | None, bool]:
         """Return a client that has answered or gone, else whether a new one comes.
@@ -270,9 +285,7 @@ class _Waiting:
     def close(self) -> None:
         """Disconnect all."""
         for fd in list(self._clients):
-            client = self._take(fd)
-            if client is not None:
-                client.connection.close()
+            self._disconnect(fd)
         self._poll.close()
 
 
@@ -314,15 +327,20 @@ class SocketListener:
 
     def accept(self) -> Connection:
         """Wait for a client; return the connection, without authentication."""
-        sock, self._last_accepted = self._socket.accept()
-        return _connection_of(sock)
+        return self.accept_from()[0]
+
+    def accept_from(self) -> tuple[Connection, Any]:
+        """As accept(), and return the client's address, too."""
+        sock, address = self._socket.accept()
+        self._last_accepted = address
+        return _connection_of(sock), address
 
     def close(self) -> None:
         """Close the socket and remove its path."""
         try:
             self._socket.close()
         finally:
-            unlink, self._unlink = self._unlink, None
+            unlink = self.__dict__.pop("_unlink", None)
             if unlink is not None:
                 unlink()
 

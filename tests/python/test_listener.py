@@ -289,6 +289,19 @@ def test_a_silent_client_that_leaves():
         assert_goes_on(listener, KEY)
 
 
+def test_a_child_that_closes_its_copy_disconnects_no_client():
+    with Listener(authkey=KEY) as listener, connection.SocketClient(listener.address) as late:
+        assert_goes_on(listener, KEY)
+        child = mproc.get_context("fork").Process(target=listener.close)
+        child.start()
+        child.join()
+        thread = threading.Thread(target=lambda: (greet_server(late, KEY), late.send("here")))
+        thread.start()
+        with listener.accept() as there:
+            assert there.recv() == "here"
+        thread.join()
+
+
 def test_a_timeout_for_accepting_with_a_key(path):
     with Listener(path, authkey=KEY) as listener:
         listener._listener._socket.settimeout(0.01)
