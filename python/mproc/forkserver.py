@@ -216,7 +216,8 @@ class ForkServer:
         finally:
             os.close(status_w)
             os.close(data_r)
-        self._told = [*(other for other in self._told if other.poll() is None), child]
+        with self._lock:
+            self._told = [*(other for other in self._told if other.poll() is None), child]
         return status, data
 
     def _stop(self) -> None:

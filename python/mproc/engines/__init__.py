@@ -11,10 +11,12 @@ Each engine is a module here, which imports the engine's package when it is firs
 from __future__ import annotations
 
 import atexit
+import os
 import sys
 from importlib import import_module
 
 from .. import _current
+from .._cpython import RLock
 from .errors import EngineError, WorkerLostError
 
 TYPE_CHECKING = False
@@ -59,10 +61,11 @@ class Choice:
         if self.name == "local":
             return None
         key = (self.name, self.address, self.workers)
-        cluster = _open.get(key)
-        if cluster is None:
-            cluster = _open[key] = self._connect()
-            atexit.register(cluster.close)
+        with _opening:
+            cluster = _open.get(key)
+            if cluster is None:
+                cluster = _open[key] = self._connect()
+                atexit.register(cluster.close)
         if self.timeout is not None:
             cluster.patience = self.timeout
         return cluster
@@ -78,6 +81,15 @@ class Choice:
 
 
 _open: dict[tuple[str, str | None, int | None], Cluster] = {}
+_opening = RLock()  # of _open: other threads wait while one connects
+
+
+def _after_fork_in_child() -> None:
+    global _opening
+    _opening = RLock()  # a thread of the parent may have had it
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def set_engine(
@@ -106,18 +118,20 @@ def address_for_nodes() -> tuple[str, int] | None:
     return None if cluster is None else (cluster.home(), 0)
 
 
-_said = False
+_unsaid = [True]  # is taken out by whoever says it
 
 
 def say_what_stays(process: BaseProcess) -> None:
     """Say once that a process which the program starts runs on this machine, not on the engine."""
-    global _said
     name = getattr(_current.engine, "name", "local")
     target = getattr(process, "_target", None)
     ours = str(getattr(target, "__module__", "")).startswith("mproc.")
-    if _said or ours or name == "local":
+    if ours or name == "local":
         return
-    _said = True
+    try:
+        _unsaid.pop()
+    except IndexError:
+        return
     print(
         f"mproc: processes such as {process.name}, and pipes, queues and locks between them, stay"
         f" on this machine; pools and executors of the standard library run on {name}",

@@ -174,12 +174,14 @@ class MPICluster(Cluster):
     def nodes(self) -> Mapping[int, NodeInfo]:
         """Return the ranks that have given a sign of life."""
         now = time.monotonic()
-        for rank in [r for r in self._infos if now - self._mail.heard[r] > SILENCE]:
-            del self._infos[rank]
-            _lost.add(rank)
-        if not self._infos:
+        with self._lock:
+            for rank in [r for r in self._infos if now - self._mail.heard[r] > SILENCE]:
+                del self._infos[rank]
+                _lost.add(rank)
+            infos = self._infos.copy()  # each pool has a thread that goes over them
+        if not infos:
             raise EngineError(f"all ranks of MPI are lost: no sign of life for {SILENCE:g} s")
-        return self._infos
+        return infos
 
     def call(self, key: int, message: bytes) -> Future[bytes]:
         """Send an exchange to a rank."""
@@ -204,7 +206,7 @@ class MPICluster(Cluster):
     def home(self) -> str:
         """Return an address of this machine; that of itself, where all ranks are here."""
         mine = socket.gethostname()
-        if all(info.host == mine for info in self._infos.values()):
+        if all(info.host == mine for info in [*self._infos.values()]):
             return "127.0.0.1"
         return socket.gethostbyname(mine)
 
@@ -213,7 +215,7 @@ class MPICluster(Cluster):
         if self._closed:
             return
         self._closed = True
-        for rank in self._infos:
+        for rank in [*self._infos]:
             self._mail.send(rank, STOP)
         self._mail.stop()
         self._thread.join(SILENCE)

@@ -7,8 +7,10 @@ was given lately, and through it a reference at the server.
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
+from _thread import allocate_lock as _allocate_lock
 from collections import OrderedDict
 
 from .._managers.proxies import (
@@ -44,6 +46,15 @@ __all__ = [
 KEPT = 64  # objects of the last tasks: the next one need not ask for them
 
 _recent: OrderedDict[str, Remote] = OrderedDict()
+_changing = _allocate_lock()  # of _recent: tasks may have threads
+
+
+def _after_fork_in_child() -> None:
+    global _changing
+    _changing = _allocate_lock()  # a thread of the parent may have had it
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def arrive(kind: type[Remote], ident: str, address: Any, about: dict[str, Any]) -> Any:
@@ -66,10 +77,18 @@ def arrive(kind: type[Remote], ident: str, address: Any, about: dict[str, Any]) 
             )
             raise
         made._about = about
-        _recent[ident] = made
+    return _keep(ident, made)
+
+
+def _keep(ident: str, made: Remote) -> Remote:
+    """Keep an object as the last one; return it, or the one that another thread has made."""
+    old = None  # goes when the lock is free: it may call the program
+    with _changing:
+        made = _recent.setdefault(ident, made)
+        _recent.move_to_end(ident)
         if len(_recent) > KEPT:
-            _recent.popitem(last=False)
-    _recent.move_to_end(ident)
+            _, old = _recent.popitem(last=False)
+    del old
     return made
 
 
