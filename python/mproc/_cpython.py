@@ -48,6 +48,7 @@ __all__ = [
     "pickle",
     "raw_environment",
     "ref",
+    "remove_dead",
     "run_exit_functions",
     "running_as_main",
     "set_handler",
@@ -67,12 +68,18 @@ if TYPE_CHECKING:
     from threading import RLock
     from threading import local as ThreadLocal
     from weakref import WeakSet, ref
+
+    _remove_dead_weakref: Callable[[dict[Any, ref[Any]], Any], None] | None
 else:
     try:
         from _weakref import ref
         from _weakrefset import WeakSet
     except ImportError:
         from weakref import WeakSet, ref
+    try:
+        from _weakref import _remove_dead_weakref
+    except ImportError:
+        _remove_dead_weakref = None
     try:
         from _thread import RLock
         from _thread import _local as ThreadLocal
@@ -90,6 +97,16 @@ else:
         from _collections_abc import MutableMapping, MutableSequence, MutableSet
     except ImportError:
         from collections.abc import MutableMapping, MutableSequence, MutableSet
+
+
+def remove_dead(references: dict[Any, ref[Any]], key: Any) -> None:
+    """Remove the weak reference that has the key if it is dead: by one step, if CPython has one."""
+    if _remove_dead_weakref is not None:
+        _remove_dead_weakref(references, key)
+        return
+    found = references.get(key)
+    if found is not None and found() is None:
+        references.pop(key, None)
 
 
 def pickle() -> ModuleType:

@@ -299,11 +299,12 @@ class BaseManager:
 
     def _peer(self) -> _peers.Peer:
         self._need_server()
-        if self._the_peer is None:
+        peer = self._the_peer
+        if peer is None:
             from ._managers import peers
 
-            self._the_peer = peers.peer_of(self._address, self._serializer, self._authkey)
-        return self._the_peer
+            peer = self._the_peer = peers.peer_of(self._address, self._serializer, self._authkey)
+        return peer
 
     def _create(self, typeid: str, /, *args: Any, **kwds: Any) -> tuple[Token, Any]:
         """Have the server make an object; return its token, and the methods that it exposes."""
@@ -502,7 +503,8 @@ class _RegistryOfModule:
     """The attribute `_registry` of SyncManager until somebody needs it: proxies are imported."""
 
     def __get__(self, obj: object, cls: type) -> dict[str, Any]:
-        found: dict[str, Any] = _part("registry", "own")().copy()
+        # Of several threads the first one's counts: types may have been added to it already.
+        found: dict[str, Any] = self.__dict__.setdefault("made", _part("registry", "own")().copy())
         SyncManager._registry = found
         return found
 

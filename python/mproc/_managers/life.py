@@ -38,8 +38,8 @@ from itertools import count as _count
 from itertools import islice
 
 from .. import _mproc
-from .._cpython import ref
 from .._mproc import Buffer
+from .known import Known
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Life:
         for ident, kept in list(_kept.items()):
             if kept[0] is self:
                 _kept.pop(ident, None)
-        _lives.pop(self.nonce, None)
+        _lives.pop(self.nonce)
 
 
 def raise_dead() -> None:
@@ -112,26 +112,10 @@ def begin(address: Any) -> Life:
     memoryview(buffer)[0] = PLAIN
     life = Life(buffer, Dict(), me())
     life.record["address"] = address
-    return _know_life(life)
+    return _lives.first(life.nonce, life)
 
 
-_lives: dict[bytes, ref[Life]] = {}  # those of which this process has anything
-
-
-def _know_life(life: Life) -> Life:
-    nonce = life.nonce
-
-    def forget(gone: ref[Life]) -> None:
-        if _lives.get(nonce) is gone:
-            del _lives[nonce]
-
-    _lives[nonce] = ref(life, forget)
-    return life
-
-
-def _known_life(nonce: bytes) -> Life | None:
-    found = _lives.get(nonce)
-    return found() if found is not None else None
+_lives: Known[bytes, Life] = Known()  # those of which this process has anything
 
 
 # ---- processes
@@ -166,7 +150,6 @@ def _lives_on(keeper: tuple[int, int]) -> bool:
 
 _numbers = _count(1)
 _kept: dict[str, tuple[Life, Buffer, tuple[Any, ...]]] = {}
-_known: dict[str, ref[Direct]] = {}  # what this process has proxies of
 _inherited: list[Direct] = []  # what a forked server has given back
 _sweeping = _allocate_lock()
 
@@ -178,8 +161,14 @@ def keep(life: Life, parts: tuple[Any, ...]) -> tuple[str, Buffer]:
     ident = f"{life.nonce.hex()}-{pid:x}-{started:x}-{next(_numbers):x}"
     token = Buffer(_SIZE)
     memoryview(token)[: len(ident)] = ident.encode()
-    _kept[ident] = life, token, parts
+    _put(ident, (life, token, parts))
     return ident, token
+
+
+def _put(ident: str, kept: tuple[Life, Buffer, tuple[Any, ...]]) -> None:
+    _kept[ident] = kept
+    if kept[0].flags[0] == DEAD:  # another thread has just ended it, and perhaps looked before
+        _kept.pop(ident, None)
 
 
 def _keeper_of(ident: str) -> tuple[int, int]:
@@ -192,15 +181,26 @@ def _sweep(n: int) -> None:
     if not _sweeping.acquire(False):
         return
     try:
-        for ident in [*islice(_kept, n)]:
+        for ident in _oldest(n):
             _keep_or_let_go(ident)
     finally:
         _sweeping.release()
 
 
+def _oldest(n: int) -> list[str]:
+    """Return the idents of the n objects that have been kept longest."""
+    try:
+        return [*islice(_kept, n)]
+    except RuntimeError:  # another thread keeps one more, without the interpreter's lock
+        return [*_kept][:n]
+
+
 def _keep_or_let_go(ident: str) -> None:
     """Give an object up if nobody has it, or will get it; else look at all others before it."""
-    life, token, _ = _kept[ident]
+    kept = _kept.get(ident)
+    if kept is None:  # its manager has been shut down meanwhile
+        return
+    life, token, _ = kept
     record = life.record
     if not _is_used(ident, token):
         with _locked(record, ident):
@@ -209,20 +209,22 @@ def _keep_or_let_go(ident: str) -> None:
                 record.pop("o" + ident, None)
                 record.pop("s" + ident, None)
                 record.pop("l" + ident, None)
-                del _kept[ident], token, _  # while it is locked: nobody may load it meanwhile
+                _kept.pop(ident, None)
+                del kept, token, _  # while it is locked: nobody may load it meanwhile
                 return
-    _kept[ident] = _kept.pop(ident)
+    if _kept.pop(ident, None) is not None:
+        _put(ident, kept)
 
 
 def _is_used(ident: str, token: Buffer) -> bool:
-    return ident in _known or _mproc.held_elsewhere(token.address)
+    return _known.get(ident) is not None or _mproc.held_elsewhere(token.address)
 
 
 def objects_of(life: Life) -> list[str]:
     """Return the idents of those objects that this process has proxies of, or keeps for others."""
     _sweep(len(_kept))
     idents = {i for i, kept in list(_kept.items()) if kept[0] is life}
-    return sorted(idents | {i for i, known in list(_known.items()) if _is_of(known, life)})
+    return sorted(idents | {i for i, direct in _known.items() if direct.life is life})
 
 
 def give_back_inherited(life: Life) -> None:
@@ -230,40 +232,33 @@ def give_back_inherited(life: Life) -> None:
 
     Nobody uses these proxies there. They stay, so that what they have is not given back again.
     """
-    for ident, known in list(_known.items()):
-        direct = known()
-        if direct is not None and direct.life is life:
-            del _known[ident]
+    for ident, direct in _known.items():
+        if direct.life is life:
+            _known.pop(ident)
             _inherited.append(direct)
             for part in (direct.token, *direct.parts):
                 _mproc.drop(part.address)
 
 
-def _is_of(known: ref[Direct], life: Life) -> bool:
-    direct = known()
-    return direct is not None and direct.life is life
+def _look_who_needs(ident: str) -> None:
+    if ident in _kept and _sweeping.acquire(False):
+        try:
+            _keep_or_let_go(ident)
+        finally:
+            _sweeping.release()
+
+
+_known: Known[str, Direct] = Known(_look_who_needs)  # what this process has proxies of
 
 
 def know(direct: Direct) -> None:
     """Note that this process has the object; when it has it no more, look who needs it."""
-    ident = direct.ident
-
-    def forget(gone: ref[Direct]) -> None:
-        if _known.get(ident) is gone:
-            del _known[ident]
-        if ident in _kept and _sweeping.acquire(False):
-            try:
-                _keep_or_let_go(ident)
-            finally:
-                _sweeping.release()
-
-    _known[ident] = ref(direct, forget)
+    _known.put(direct.ident, direct)
 
 
 def known(ident: str) -> Direct | None:
     """Return the object of that ident, if this process has it."""
-    found = _known.get(ident)
-    return found() if found is not None else None
+    return _known.get(ident)
 
 
 def _after_fork_in_child() -> None:
@@ -377,7 +372,7 @@ def life_of(nonce: bytes, buffer: Buffer, where: tuple[int, int], keeper: tuple[
 
     ConnectionRefusedError: the manager has been shut down, or is of another family.
     """
-    life = _known_life(nonce)
+    life = _lives.get(nonce)
     if life is None:
         address, record = where
         if not _mproc.is_member(keeper[0]):  # another family's arena may be at the same addresses
@@ -389,7 +384,7 @@ def life_of(nonce: bytes, buffer: Buffer, where: tuple[int, int], keeper: tuple[
         life = Life(mine, _adopted(Dict, record), keeper)
         if life.flags[0] == DEAD or not _lives_on(keeper):
             raise_dead()  # the record may have gone before it was held
-        _know_life(life)
+        life = _lives.first(nonce, life)  # another thread may have been faster
     life.check()
     return life
 
@@ -442,4 +437,4 @@ def raise_gone(ident: str) -> None:
 def adopt_life(nonce: bytes, addresses: tuple[int, int], keeper: tuple[int, int]) -> Life:
     """Return the Life that a child that was started has been given with a proxy."""
     buffer, record = Buffer.adopt(addresses[0]), Dict.adopt(addresses[1])
-    return _known_life(nonce) or _know_life(Life(buffer, record, keeper))
+    return _lives.get(nonce) or _lives.first(nonce, Life(buffer, record, keeper))

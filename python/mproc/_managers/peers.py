@@ -53,6 +53,7 @@ from .. import process, util
 from .._cpython import RLock, ThreadLocal, WeakSet, ref
 from .._current import manager_keys
 from ..managers import hashable
+from .known import Known
 from .wire import RemoteError, attend, convert_to_error, wire_of
 
 TYPE_CHECKING = False
@@ -166,6 +167,8 @@ class Anchor:
                     first.close()
         except OSError:
             self._forget_noted()  # the server has ended, and all references with it
+        except IndexError:
+            return  # another thread has closed the anchor, and forgotten what was noted
 
     def _take_idents(self, most: int | None = None) -> list[str]:
         idents: list[str] = []
@@ -218,9 +221,11 @@ class Anchor:
             sock.detach()
 
     def _forget_noted(self) -> None:
-        notes = self._noted[:]
-        del self._noted[: len(notes)]
-        for note in notes:
+        while self._noted:
+            try:
+                note = self._noted.pop(0)
+            except IndexError:
+                return  # another thread has done it
             if not isinstance(note, str):
                 note.close()
 
@@ -656,29 +661,21 @@ def _result(reply: Reply) -> Any:
 
 # ---- all peers of this process
 
-_peers: dict[tuple[Any, str, bytes], ref[Peer]] = {}
+_peers: Known[tuple[Any, str, bytes], Peer] = Known()
 
 
 def peer_of(address: Any, serializer: str, authkey: bytes) -> Peer:
     """Return what stands for the server at an address."""
     address = hashable(address)
     key = (address, serializer, bytes(authkey))
-    known = _peers.get(key)
-    peer = known() if known is not None else None
+    peer = _peers.get(key)
     if peer is None:
-        peer = Peer(address, serializer, bytes(authkey))
-        _peers[key] = ref(peer, lambda gone: _forget(key, gone))
+        peer = _peers.first(key, Peer(address, serializer, bytes(authkey)))
     return peer
 
 
-def _forget(key: tuple[Any, str, bytes], gone: ref[Peer]) -> None:
-    if _peers.get(key) is gone:
-        del _peers[key]
-
-
 def _all_peers() -> list[Peer]:
-    found = [known() for known in list(_peers.values())]
-    return [peer for peer in found if peer is not None]
+    return [peer for _, peer in _peers.items()]
 
 
 # ---- servers in this process: their objects need no connection
@@ -703,7 +700,7 @@ def forget_server(server: Server) -> None:
 
 def pickled(ident: str, reference: object) -> None:
     """Tell a server of this process, if it is what sends it, that a proxy was pickled."""
-    for server in _servers.values():
+    for server in [*_servers.values()]:
         server.pickled(ident, reference)
         return  # any of them knows what its thread sends
 

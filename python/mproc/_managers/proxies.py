@@ -139,8 +139,8 @@ class BaseProxy:
         if self._server_pid is not None and self._server_pid != os.getpid():
             from . import peers
 
-            self._server_pid = self._reference = None
             self._peer = peers.peer_of(self._token.address, self._serializer, self._authkey)
+            self._server_pid = self._reference = None  # last: other threads look at it
         return self._peer
 
     def _proxy_of_result(self, exposed: Any, token: Token) -> Any:
@@ -308,7 +308,7 @@ def MakeProxyType(
     if known is None:
         body: dict[str, Any] = {method: _forwarding(method) for method in exposed}
         body.update(_exposed_=exposed, __module__=_PUBLIC_MODULE)
-        known = _cache[name, exposed] = type(name, (BaseProxy,), body)
+        known = _cache.setdefault((name, exposed), type(name, (BaseProxy,), body))
     return known
 
 

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import os
+from _thread import allocate_lock as _allocate_lock
+
 from ..managers import _creator, _part
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+
+_copying = _allocate_lock()
+
+
+def _after_fork_in_child() -> None:
+    global _copying
+    _copying = _allocate_lock()  # a thread of the parent may have had it
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def register(
@@ -21,7 +35,10 @@ def register(
     """Register a type: BaseManager.register(). TypeError."""
     _check(typeid, make, proxytype, exposed, method_to_typeid)
     if "_registry" not in cls.__dict__:
-        cls._registry = cls._registry.copy()
+        inherited = cls._registry
+        with _copying:
+            if "_registry" not in cls.__dict__:  # no other thread was faster
+                cls._registry = inherited.copy()
     if proxytype is None:
         proxytype = _part("proxies", "AutoProxy")
     cls._registry[typeid] = _registered(make, proxytype, exposed, method_to_typeid)
@@ -101,13 +118,13 @@ _OWN: dict[str, tuple[Any, str]] = {
     "AsyncResult": (None, "AutoProxy"),
 }
 
-_made: dict[str, Any] = {}
-
 
 def own() -> dict[str, Any]:
     """Return what SyncManager has registered, made when it is first asked for."""
-    if not _made:
-        _made.update(
-            {name: _registered(make, _part("proxies", kind)) for name, (make, kind) in _OWN.items()}
-        )
-    return _made
+    made: dict[str, Any] | None = globals().get("_made")
+    if made is None:
+        mine = {
+            name: _registered(make, _part("proxies", kind)) for name, (make, kind) in _OWN.items()
+        }
+        made = globals().setdefault("_made", mine)  # of several threads the first one's counts
+    return made

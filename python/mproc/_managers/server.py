@@ -27,8 +27,8 @@ the object itself. So a list that contains its own proxy is garbage like any oth
 
 Shared state. `Server._mutex` guards _held, _holders, Entry.count, Entry.sent, Holder.counts,
 Holder.said and Holder.early. It is
-recursive, since the garbage collector may bring the thread back here. `_entries` is changed with
-single operations of a dict.
+recursive, since the garbage collector may bring the thread back here. `_entries` needs no guard
+(known.py).
 
 If a client dies during its request, the request is still carried out, unless it waits for
 something, and the reply is not read. If the server dies, its clients' connections are at their end.
@@ -47,13 +47,14 @@ from _thread import start_new_thread as _start_new_thread
 from itertools import count as _count
 
 from .. import process, util
-from .._cpython import RLock, ref
+from .._cpython import RLock
 from .._descriptor import kept_pipe
 from .._mproc import Connection, reducers
 from ..connection import wait
 from ..context import AuthenticationError
 from ..listener import Listener
 from . import calls, peers
+from .known import Known
 from .wire import Token, attend, wire_of
 
 TYPE_CHECKING = False
@@ -244,7 +245,7 @@ class Server:
         self.nonce = os.urandom(4).hex()
         self._numbers = _count(1)
         self._mutex = RLock()
-        self._entries: dict[str, ref[Entry]] = {}
+        self._entries: Known[str, Entry] = Known()
         self._held: dict[str, Entry] = {}
         self._holders = {0: Holder(0)}
         self._local = Session(None, Holder(-1))
@@ -469,7 +470,7 @@ class Server:
         names += method_to_typeid or ()
         entry = Entry(obj, frozenset(names), method_to_typeid or {})
         ident = f"{self.nonce}-{next(self._numbers):x}"
-        self._enter(ident, entry)
+        self._entries.put(ident, entry)
         self._take(c.holder, ident, entry, 1)
         util.debug("%r object was made with id %r", typeid, ident)
         return ident, tuple(dict.fromkeys(names))
@@ -516,8 +517,7 @@ class Server:
         """Return the object of that ident. KeyError if it is gone."""
         entry = self._held.get(ident)
         if entry is None:
-            known = self._entries.get(ident)
-            entry = known() if known is not None else None
+            entry = self._entries.get(ident)
             if entry is None:
                 entry = self._find_in_arena(ident)
             if entry is None:
@@ -536,14 +536,12 @@ class Server:
             return None
         _, exposed, method_to_typeid, _ = self.registry[direct.typeid]
         names = frozenset(exposed or direct.exposed)
-        return self._enter(ident, Entry(calls.Served(direct), names, method_to_typeid or {}))
+        return self._entries.first(
+            ident, Entry(calls.Served(direct), names, method_to_typeid or {})
+        )
 
     def _is_of_arena(self, ident: str) -> bool:
         return self.life is not None and ident.startswith(f"{self.life.nonce.hex()}-")
-
-    def _enter(self, ident: str, entry: Entry) -> Entry:
-        self._entries[ident] = ref(entry, lambda _: self._entries.pop(ident, None))
-        return entry
 
     def incref(self, c: Session, ident: str, sender: int = 0, serial: int = 0) -> None:
         """Take a reference to an object, by a proxy that a client has sent to another, if so."""
@@ -609,8 +607,7 @@ class Server:
             sender.early.remove(number)
             self._arrived(ident, sender.number, number)  # what was sent before it counts no more
             return
-        known = self._entries.get(ident)
-        entry = known() if known is not None else None
+        entry = self._entries.get(ident)
         if entry is not None:
             if sender.number not in entry.sent:
                 self._take(self._on_their_way, ident, entry, 1)

@@ -48,7 +48,10 @@ class _SharedMemoryTracker:
     def unlink(self) -> None:
         """Unlink all segments."""
         for name in self.segment_names[:]:
-            self.destroy_segment(name)
+            try:
+                self.destroy_segment(name)
+            except ValueError:
+                continue  # a client has just released it
 
     def __del__(self) -> None:
         self.unlink()

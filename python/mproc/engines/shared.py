@@ -395,7 +395,7 @@ class _Server(Server):
                 if isinstance(made, SharedLock):
                     made.untold = self._untold
                 entry = self._by_object[id(obj)] = _entries[ident] = _Known(made, ident)
-                self._enter(ident, entry)
+                self._entries.put(ident, entry)
             return entry
 
     def _send(self, session: Session, connection: Any, reply: Any) -> None:
