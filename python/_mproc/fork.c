@@ -150,11 +150,21 @@ static mproc_process *prepare(struct child *self, PyObject *process,
     return handle;
 }
 
-/* Forks under the interpreter's hooks. Returns as mproc_process_launch(); -ECANCELED with what a
- * signal's handler has raised before. */
+/* A child that a sub-interpreter has forked ends with a fatal error. */
+static int refuse_sub_interpreter(void) {
+    if (PyInterpreterState_Get() == PyInterpreterState_Main()) {
+        return 0;
+    }
+    PyErr_SetString(PyExc_RuntimeError,
+                    "a sub-interpreter cannot fork: choose the start method 'spawn'");
+    return -1;
+}
+
+/* Forks under the interpreter's hooks. Returns as mproc_process_launch(); -ECANCELED with an
+ * exception: what a signal's handler has raised before, or that there is no fork here. */
 static int launch(struct child *self, mproc_process *handle, struct taken *taken) {
     struct interrupt_delay delay;
-    if (interrupt_delay(&delay) < 0) {
+    if (refuse_sub_interpreter() < 0 || interrupt_delay(&delay) < 0) {
         return -ECANCELED;
     }
     PyOS_BeforeFork();
