@@ -613,7 +613,9 @@ static PyObject *give_list(PyObject **field) {
     return Py_XNewRef(*field);
 }
 
-/* Adds a callback to a future that is not done: 1; 0: it is done; -1. */
+/* Adds a callback to a future that is not done: 1; 0: it is done; -1. A program may have the list,
+ * too: then a thread that changes it is waited for under the lock, but it does not hold the list
+ * while it waits for anything itself, so it goes on. */
 static int add_callback(struct future *f, PyObject *callback) {
     PyObject *held, *kept = NULL;
     if (hold(f, &held) < 0) {

@@ -273,6 +273,7 @@ static PyObject *segment_fd(PyObject *self, void *Py_UNUSED(unused)) {
 static void segment_dealloc(PyObject *self) {
     PyTypeObject *type = Py_TYPE(self);
     mproc_shm_drop(segment_of(self)->shm);
+    mproc_shm_drop(segment_of(self)->left); /* of a call whose thread a fork has left behind */
     type->tp_free(self);
     Py_DECREF(type);
 }

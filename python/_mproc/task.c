@@ -52,6 +52,16 @@ static PyObject *task_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSE
     return task_for_call(state, job, function, arguments);
 }
 
+/* Items of a list, which another thread may change meanwhile. */
+static PyObject *take_slice(PyObject *items, Py_ssize_t at, Py_ssize_t n) {
+    PyObject *slice = PyList_GetSlice(items, at, at + n);
+    if (slice != NULL && PyList_GET_SIZE(slice) != n) {
+        PyErr_SetString(PyExc_RuntimeError, "the list became shorter while it was mapped");
+        Py_CLEAR(slice);
+    }
+    return slice;
+}
+
 /* The parts of a job that has been divided, from `begin` on: of n items. */
 static PyObject *make_parts(PyTypeObject *type, PyObject *job, Py_ssize_t begin,
                             enum call_kind kind, PyObject *function, PyObject *items, Py_ssize_t n,
@@ -60,8 +70,7 @@ static PyObject *make_parts(PyTypeObject *type, PyObject *job, Py_ssize_t begin,
     Py_ssize_t part = begin;
     for (Py_ssize_t at = 0; tasks != NULL && at < n; at += chunk, part++) {
         chunk = chunk < n - at ? chunk : n - at;
-        PyObject *task =
-            make(type, job, part, kind, function, PyList_GetSlice(items, at, at + chunk));
+        PyObject *task = make(type, job, part, kind, function, take_slice(items, at, chunk));
         if (task == NULL || PyList_Append(tasks, task) < 0) {
             Py_CLEAR(tasks);
         }

@@ -12,6 +12,7 @@
 #include "error.h"
 #include "interrupt.h"
 #include "options.h"
+#include "threads.h"
 
 struct template {
     PyObject_HEAD mproc_template *handle; /* NULL: dropped */
@@ -77,13 +78,22 @@ static PyObject *template_new(PyTypeObject *type, PyObject *args, PyObject *kwar
 }
 
 static PyObject *template_pid(PyObject *self, void *Py_UNUSED(unused)) {
+    pid_t pid;
+    Py_BEGIN_CRITICAL_SECTION(self);
     mproc_template *handle = template_of(self)->handle;
-    return PyLong_FromLong(handle != NULL ? mproc_template_pid(handle) : 0);
+    pid = handle != NULL ? mproc_template_pid(handle) : 0;
+    Py_END_CRITICAL_SECTION();
+    return PyLong_FromLong(pid);
 }
 
+/* Of several threads one drops it. None may be starting a child from it: the lock of whoever has
+ * the template (forkserver.py) sees to that. */
 static PyObject *template_drop(PyObject *self, PyObject *Py_UNUSED(unused)) {
-    mproc_template *handle = template_of(self)->handle;
+    mproc_template *handle;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    handle = template_of(self)->handle;
     template_of(self)->handle = NULL;
+    Py_END_CRITICAL_SECTION();
     Py_BEGIN_ALLOW_THREADS;
     mproc_template_drop(handle);
     Py_END_ALLOW_THREADS;
