@@ -40,7 +40,7 @@ int handle_replace(PyObject *self, void *owned) {
         return -1;
     }
     Py_BEGIN_CRITICAL_SECTION(self);
-    *former = (struct handle_former){handle->object, handle->former};
+    *former = (struct handle_former){THREADS_LOAD(handle->object), handle->former};
     handle->former = former;
     THREADS_STORE(handle->object, owned);
     Py_END_CRITICAL_SECTION();
