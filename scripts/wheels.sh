@@ -58,11 +58,14 @@ for name in ("EXT_SUFFIX", "SOABI", "MULTIARCH"):
     known[name] = known[name].replace(there, sys.argv[1])
 print("build_time_vars =", known)
 PYTHON
+    write_header
     cat >"$OUT/target/cross.ini" <<INI
 [binaries]
 c = '$OUT/cc'
 ar = '$OUT/ar'
 python = '$tools/python'
+[built-in options]
+c_args = ['-idirafter', '$OUT/target/include']
 [properties]
 needs_exe_wrapper = true
 [host_machine]
@@ -71,6 +74,19 @@ cpu_family = '$arch'
 cpu = '$arch'
 endian = 'little'
 INI
+}
+
+# Debian's pyconfig.h includes the one of the processor that it is compiled for. This machine's stands in for that.
+write_header() {
+    "$tools/python" - "$arch" "$OUT/target/include" <<'PYTHON'
+import pathlib, sys, sysconfig
+arch, folder = sys.argv[1:]
+general = pathlib.Path(sysconfig.get_path("include"))
+own = general.parent / str(sysconfig.get_config_var("MULTIARCH")) / general.name / "pyconfig.h"
+theirs = pathlib.Path(folder, f"{arch}-linux-gnu", general.name, "pyconfig.h")
+theirs.parent.mkdir(parents=True, exist_ok=True)
+theirs.write_text(f'#include "{own if own.exists() else general / "pyconfig.h"}"\n')
+PYTHON
 }
 
 # auditwheel looks for the libraries that a wheel needs where this machine has its own, and glibc's libc.so is a text for
