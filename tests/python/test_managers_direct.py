@@ -9,6 +9,7 @@ import gc
 import os
 import pickle
 import queue
+import re
 import subprocess
 import sys
 import threading
@@ -82,11 +83,12 @@ def test_the_number_of_the_server_is_its_turn(fast):
     assert fast._process._identity[-1] == later._identity[-1] - 1
 
 
-def test_managers_with_more_start_their_server(ctx):
+def test_managers_with_more_start_their_server():
     class Own(SyncManager):
         pass
 
-    with SyncManager(authkey=b"k", ctx=mproc.get_context("fork")) as late, Own() as own:
+    fork = mproc.get_context("fork")  # no other method takes a class of a function along
+    with SyncManager(authkey=b"k", ctx=fork) as late, Own(ctx=fork) as own:
         assert not has_server(late) and has_server(own)
         assert own.dict(a=1)._direct is None
 
@@ -887,12 +889,15 @@ def test_wrong_arguments_are_told_of_by_the_names_of_programs(fast):
 
 
 def test_errors_of_locks(fast):
+    with pytest.raises(TypeError) as caught:  # 3.15 has words of its own
+        threading.Lock().acquire(True, "long")
+    words = re.escape(str(caught.value))
     for lock, text in ((fast.Lock(), "release unlocked lock"), (fast.RLock(), "un-acquired lock")):
         with pytest.raises(RuntimeError, match=text):
             lock.release()
         with pytest.raises(ValueError, match=r"must be (positive|a non-negative)"):
             lock.acquire(True, -5)
-        with pytest.raises(TypeError, match="interpreted as an integer"):
+        with pytest.raises(TypeError, match=words):
             lock.acquire(True, "long")
         with pytest.raises(ValueError, match="non-blocking"):
             lock.acquire(False, 1)
