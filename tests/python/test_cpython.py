@@ -23,7 +23,7 @@ for owner, name in ((atexit, "_clear"), (atexit, "_run_exitfuncs"), (_thread, "_
                     (_thread, "_count"), (runpy, "_run_module_as_main"),
                     (sys, "_xoptions")):
     delattr(owner, name)
-if sys.version_info < (3, 14):  # from then on the import system itself uses it
+if sys.version_info < (3, 13):  # from 3.13.15 on, at the latest, the import system itself uses it
     del _thread.RLock
 """
 
