@@ -1,6 +1,7 @@
 """Objects in a family's shared memory, as programs of other families use them by the server."""
 
 import gc
+import multiprocessing
 import multiprocessing.managers as standard
 import os
 import pickle
@@ -292,7 +293,8 @@ def test_what_stays_in_the_family_starts_no_server(ctx):
 
 def test_this_family_is_the_stranger():
     """The other direction: the server is the standard library's, the client is mproc's."""
-    with standard.SyncManager(("127.0.0.1", 0), authkey=b"secret") as theirs:
+    fork = multiprocessing.get_context("fork")  # a fork server would outlive the test
+    with standard.SyncManager(("127.0.0.1", 0), authkey=b"secret", ctx=fork) as theirs:
         words = theirs.dict(a=1)
         ours = SyncManager(theirs.address, authkey=b"secret")
         ours.connect()
@@ -302,8 +304,9 @@ def test_this_family_is_the_stranger():
 
 
 def test_an_address_that_is_taken():
-    with SyncManager(("127.0.0.1", 0), authkey=b"secret") as first:
-        second = SyncManager(first.address, authkey=b"secret")
+    fork = mproc.get_context("fork")  # a fork server would outlive the test
+    with SyncManager(("127.0.0.1", 0), authkey=b"secret", ctx=fork) as first:
+        second = SyncManager(first.address, authkey=b"secret", ctx=fork)
         with pytest.raises(OSError, match="in use"):
             second.start()
         with pytest.raises(AssertionError, match="not yet started"):
