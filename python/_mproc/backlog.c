@@ -504,12 +504,28 @@ static int tell(PyObject *engine, int r) {
     return told == NULL ? -1 : r;
 }
 
+/* What a future has waited with, which is the caller's from now on. Its place, which is none any
+ * more, is not written: other threads look at it under the lock. */
+static struct waiting take_call(PyObject *future) {
+    struct waiting *w = future_waiting(future);
+    struct waiting call = {
+        .function = w->function,
+        .args = w->args,
+        .kwargs = w->kwargs,
+        .first = w->first,
+        .options = w->options,
+        .priority = w->priority,
+    };
+    w->function = w->args = w->kwargs = w->options = NULL;
+    w->first = w->priority = 0;
+    return call;
+}
+
 /* Begins a call that is in no backlog any more: as future_begin(). *call: what it is, the caller's.
  */
 static int begin(PyObject *future, struct waiting *call) {
     int r = future_begin(future);
-    *call = *future_waiting(future);
-    *future_waiting(future) = (struct waiting){0};
+    *call = take_call(future);
     return r;
 }
 

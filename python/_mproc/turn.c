@@ -38,7 +38,7 @@
 #define SLICE (50 * MPROC_MSEC)
 
 struct sleeper {
-    struct sleeper *before, *after; /* NULL: woken */
+    struct sleeper *before, *after; /* NULL: woken; its thread reads `before` without the lock */
     PyObject *key;                  /* lent: whose news wake it; NULL: all */
     PyThread_type_lock lock;        /* held until it is woken */
 };
@@ -66,7 +66,7 @@ static bool is_mine(const Turn *turn) {
 static void leave_ring(struct sleeper *sleeper) {
     if (sleeper->before != NULL) {
         sleeper->before->after = sleeper->after;
-        sleeper->after->before = sleeper->before;
+        THREADS_STORE(sleeper->after->before, sleeper->before);
         sleeper->after = NULL;
         THREADS_STORE(sleeper->before, NULL);
     }
@@ -110,7 +110,7 @@ static bool join_ring(Turn *turn, struct sleeper *sleeper, unsigned long long se
         sleeper->before = turn->sleepers.before;
         sleeper->after = &turn->sleepers;
         sleeper->before->after = sleeper;
-        sleeper->after->before = sleeper;
+        THREADS_STORE(sleeper->after->before, sleeper);
     }
     THREADS_UNLOCK(&turn->lock);
     return joins;

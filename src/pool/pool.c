@@ -237,7 +237,7 @@ int mproc_pool_rank(mproc_pool *pool, unsigned ahead) {
         return -EINVAL;
     }
     pthread_mutex_lock(&pool->lock);
-    pool->options.ahead = ahead;
+    mproc__poke32(&pool->options.ahead, ahead); /* a put looks at it without the lock */
     pthread_mutex_unlock(&pool->lock);
     return 0;
 }

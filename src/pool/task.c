@@ -34,7 +34,7 @@ static bool is_plain(const mproc_task_options *o) {
 
 static int check_options(const mproc_pool *pool, const mproc_task_options *o) {
     bool good = o == NULL || (o->timeout >= 0 && o->pause >= 0 &&
-                              (o->priority == 0 || pool->options.ahead != 0) &&
+                              (o->priority == 0 || mproc__peek32(&pool->options.ahead) != 0) &&
                               (o->nbuffers == 0 || pool->options.engine == NULL) &&
                               mproc__are_buffers(o->buffers, o->nbuffers));
     return good ? 0 : -EINVAL;
