@@ -28,9 +28,9 @@ struct mproc_inspection {
 
 /* A look costs a busy family a few microseconds: the cache lines that it reads are written at the
  * same moment, and the kernel locks what it tells of a process. Where the family needs all CPUs but
- * for moments, a looker that never sleeps costs it some percent more, at any priority and whatever
- * it does: no CPU is idle, and whom a message wakes has to push it aside. A program that looks
- * again and again would have the family pay that all the time. */
+ * for moments, a looker that never sleeps may cost it some percent more, at any priority and
+ * whatever it does: no CPU is idle, and whom a message wakes has to push it aside. A program that
+ * looks again and again would have the family pay that all the time. */
 static uint64_t last_end, last_inode; /* of the process' last look */
 
 static void wait_for_turn(const struct mproc__outside *arena) {
