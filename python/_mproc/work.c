@@ -151,6 +151,9 @@ static PyObject *call_one(PyObject *function, PyObject *arguments) {
 PyObject *work_call(enum call_kind kind, PyObject *function, PyObject *arguments,
                     Py_ssize_t *failed) {
     *failed = -1;
+    if (PyErr_CheckSignals() < 0) { /* a function in C would begin, and sleep, say, without it */
+        return NULL;
+    }
     return kind == CALL_ONCE ? call_one(function, arguments)
                              : call_each(function, arguments, kind == CALL_STARMAP, failed);
 }

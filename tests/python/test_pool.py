@@ -1,5 +1,6 @@
 """Pool and AsyncResult: what is asked is answered, whatever happens to the workers."""
 
+import _thread
 import errno
 import functools
 import gc
@@ -484,6 +485,36 @@ def test_what_has_no_repr_either(fork, errand):
         with pytest.raises(MaybeEncodingError, match="not me"):
             pool.apply(errand)
         assert workers(pool) == worker
+
+
+# ---- signals
+
+
+class Tripped:
+    """Unpickled as None, and a signal has come whose handler has not run yet."""
+
+    def __reduce__(self):
+        return _thread.interrupt_main, (signal.SIGTERM,)
+
+
+class Sixty:
+    """Unpickled as 60 by code in C, which looks for no signal."""
+
+    def __reduce__(self):
+        return len, ([Tripped()] * 60,)
+
+
+def refuse_to_end(*_):
+    raise ValueError("asked to end")
+
+
+def test_a_signal_comes_before_the_call_of_a_function_in_c(ctx):
+    initargs = (signal.SIGTERM, refuse_to_end)
+    with ctx.Pool(1, signal.signal, initargs) as pool:
+        with pytest.raises(ValueError, match="asked to end"):
+            pool.apply(time.sleep, (Sixty(),))
+        with pytest.raises(ValueError, match="asked to end"):
+            pool.map(time.sleep, [Sixty()])
 
 
 # ---- workers that end

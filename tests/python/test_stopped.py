@@ -152,8 +152,10 @@ def test_timeouts_end_whoever_is_stopped(kind):
         child.close()
 
 
-def end_with_a_word(path, barrier):
+def end_with_a_word(path, barrier, never):
     """Have a worker, when it is asked to end, write a line. Return when all workers do."""
+    global never_set
+    never_set = never
 
     def at_end(*_):
         with open(path, "a") as file:
@@ -164,17 +166,21 @@ def end_with_a_word(path, barrier):
     barrier.wait(60)
 
 
+def wait_for_ever(_):
+    never_set.wait()  # no signal is lost, as in the last instructions before a time.sleep()
+
+
 @pytest.mark.parametrize("busy", [False, True])
 def test_a_pool_ends_though_its_workers_are_stopped(ctx, busy, tmp_path):
     """They go on, and are asked to end as any others: none is killed when its time is up."""
     path = tmp_path / "asked"
     barrier = ctx.Barrier(4)
-    pool = ctx.Pool(3, end_with_a_word, (str(path), barrier))
+    pool = ctx.Pool(3, end_with_a_word, (str(path), barrier, ctx.Event()))
     try:
         barrier.wait(60)
         workers = list(pool._pool)
         if busy:
-            pool.map_async(time.sleep, [60] * 3, chunksize=1)
+            pool.map_async(wait_for_ever, range(3), chunksize=1)
         for worker in workers:
             os.kill(worker.pid, signal.SIGSTOP)
     finally:
