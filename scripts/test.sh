@@ -54,9 +54,9 @@ tests_in_python() {
 
 # What is not alike in all versions of Python: start methods and what a child is told, executors, managers, named memory
 # and its tracker, replacing multiprocessing. Also each file that asks for the version.
-VERSIONED='authentication context cpython engines first_contact fork_with_threads frozen future futures
-    imports_at_fork install late_install managers managers_alike name names pool_options private_names process
-    resource_tracker shared_memory spawn surroundings synchronize thread_pool'
+VERSIONED='authentication context cpython engines first_contact fork_with_threads free_threaded frozen future futures
+    imports_at_fork install late_install managers managers_alike managers_direct name names pool_options private_names
+    process resource_tracker shared_memory spawn surroundings synchronize thread_pool'
 
 tests_of_version() {
     local named

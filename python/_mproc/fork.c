@@ -156,7 +156,8 @@ static int refuse_sub_interpreter(void) {
         return 0;
     }
     PyErr_SetString(PyExc_RuntimeError,
-                    "a sub-interpreter cannot fork: choose the start method 'spawn'");
+                    "a sub-interpreter cannot fork: choose the start method 'spawn' or "
+                    "'forkserver'");
     return -1;
 }
 

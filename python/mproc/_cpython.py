@@ -104,9 +104,9 @@ def remove_dead(references: dict[Any, ref[Any]], key: Any) -> None:
     if _remove_dead_weakref is not None:
         _remove_dead_weakref(references, key)
         return
-    found = references.get(key)
-    if found is not None and found() is None:
-        references.pop(key, None)
+    found = references.pop(key, None)
+    if found is not None and found() is not None:
+        references.setdefault(key, found)
 
 
 def pickle() -> ModuleType:

@@ -713,6 +713,7 @@ class Leaving:
         self.shared: list[Any] = []
         self._outer: Leaving | None = None
         self._popen: Popen | None = None
+        self.pid = os.getpid()  # a child that is forked meanwhile has a copy, and sends nothing
 
     def __enter__(self) -> Leaving:
         self._popen = get_spawning_popen()
@@ -734,7 +735,7 @@ def leaving() -> Leaving | None:
     if get_spawning_popen() is not None:
         return None
     found: Leaving | None = getattr(globals().get("_tls"), "leaving", None)
-    return found
+    return found if found is not None and found.pid == os.getpid() else None
 
 
 def is_leaving() -> bool:

@@ -161,6 +161,9 @@ class Listener:
             for other in [*self._waiting]:  # a forked child has clients of its own
                 if other != pid:
                     self._waiting.pop(other, None)
+            if self._listener is None:  # another thread has closed it, and perhaps looked before
+                self._drop_waiting()
+                self._open()
         return waiting
 
     def _challenge_next(self, listener: SocketListener, waiting: _Waiting, authkey: bytes) -> None:
@@ -180,12 +183,15 @@ class Listener:
     def close(self) -> None:
         """Accept no more; remove the path. Closing it again does nothing."""
         listener = self.__dict__.pop("_listener", None)
+        self._drop_waiting()
+        if listener is not None:
+            listener.close()
+
+    def _drop_waiting(self) -> None:
         for pid in [*self._waiting]:
             waiting = self._waiting.pop(pid, None)
             if waiting is not None and pid == os.getpid():  # a child shares its parent's epoll
                 waiting.close()
-        if listener is not None:
-            listener.close()
 
     @property
     def address(self) -> Any:

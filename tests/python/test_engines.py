@@ -12,7 +12,7 @@ import errands
 import pytest
 
 import mproc
-from mproc import _mproc, engines
+from mproc import _mproc, context, engines
 from mproc.engines import EngineError, WorkerLostError, node, session
 from mproc.engines.cluster import Cluster, NodeInfo
 from mproc.futures import BrokenProcessPool
@@ -654,3 +654,14 @@ def test_script_without_a_guard(program):
         "print(hasattr(main, 'before'), hasattr(main, 'behind'))\n",
     )
     assert program.output(path, str(program.folder / "room")) == "True False\n"
+
+
+def test_what_is_pickled_in_a_child_stays_on_this_machine():
+    """It has been forked while its parent pickled a task."""
+    with context.Leaving():
+        assert context.is_leaving()
+        fork = mproc.get_context("fork")
+        child = fork.Process(target=lambda: sys.exit(context.is_leaving()))
+        child.start()
+    child.join(60)
+    assert child.exitcode == 0

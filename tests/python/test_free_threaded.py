@@ -137,5 +137,5 @@ try:
 except RuntimeError as error:
     print(error, flush=True)
 """
-    said = "a sub-interpreter cannot fork: choose the start method 'spawn'"
+    said = "a sub-interpreter cannot fork: choose the start method 'spawn' or 'forkserver'"
     assert in_another(program, code) == [said, "None"]

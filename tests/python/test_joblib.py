@@ -231,6 +231,14 @@ def test_another_number_of_workers_replaces_those_that_nobody_uses():
     assert len(kept.pool._pool) == 3 and not kept.users
 
 
+def test_a_child_that_is_forked_while_a_thread_takes_a_pool():
+    with backend._keeping:
+        child = mproc.get_context("fork").Process(target=backend.shutdown)
+        child.start()
+    child.join(60)
+    assert child.exitcode == 0
+
+
 def test_one_job_runs_here():
     assert Parallel(n_jobs=1, backend="mproc")([delayed(os.getpid)()]) == [os.getpid()]
 

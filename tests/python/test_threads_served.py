@@ -1,6 +1,7 @@
 """Eight threads at one manager, listener, engine or end of a queue, with and without the GIL."""
 
 import concurrent.futures
+import gc
 import os
 import select
 import threading
@@ -94,6 +95,48 @@ def test_ends_of_a_queue_are_closed_by_all_threads():
 
 class Thing:
     pass
+
+
+@pytest.mark.parametrize("end", ["_reader", "_writer"])
+def test_an_end_that_is_closed_while_it_is_asked_for_its_descriptor(end, monkeypatch):
+    end = getattr(mproc.SimpleQueue(), end)
+    looks = end._check_open
+
+    def close_behind_the_look():
+        looks()
+        at_once(end.close)
+
+    monkeypatch.setattr(end, "_check_open", close_behind_the_look)
+    with pytest.raises(OSError, match="closed"):
+        end.fileno()
+    assert end._fd == -1
+
+
+class Circle:
+    """What only the garbage collector takes away."""
+
+    def __init__(self):
+        self.itself = self
+
+
+def test_what_is_known_is_listed_while_some_of_it_goes():
+    known, kept = Known(), [Circle() for _ in range(300)]
+    for i, one in enumerate(kept):
+        known.put(i, one)
+    pairs = [(i, None) for i in range(2500)]  # so that a pair is new memory, which is counted
+    before = gc.get_threshold()
+    try:
+        for i in range(20):
+            gc.disable()
+            for j in range(200):
+                known.put((i, j), Circle())
+            gc.set_threshold(gc.get_count()[0] + 20, 1, 1)
+            gc.enable()
+            assert {key for key, _ in known.items()} >= {*range(300)}
+    finally:
+        gc.set_threshold(*before)
+        gc.enable()
+    del pairs
 
 
 def test_the_first_object_of_a_key_is_everybodys():
@@ -227,6 +270,25 @@ def test_types_are_registered_by_all_threads():
     assert all(len(manager._registry) == THREADS for manager in made)
 
 
+class Registers(type):
+    """A class of managers that registers at another one when it is changed."""
+
+    def __setattr__(cls, name, value):
+        type.__setattr__(cls, name, value)
+        if name == "_registry" and cls.__name__ == "Changed":
+            cls.other.register("more", dict)
+
+
+def test_a_type_is_registered_while_another_one_is():
+    def register():
+        other = type("Other", (BaseManager,), {})
+        changed = Registers("Changed", (BaseManager,), {"other": other})
+        changed.register("one", dict)
+        assert {*other._registry} == {"more"} and {*changed._registry} == {"one"}
+
+    at_once(register)
+
+
 def test_types_of_all_managers_are_registered_by_all_threads(program):
     """They are made when somebody asks for them first, and what is added then stays."""
     program.write(
@@ -282,6 +344,28 @@ def test_a_listener_is_closed_by_all_threads():
 
 
 # ---- engines
+
+
+def test_an_engine_is_had_while_another_one_is_opened(monkeypatch):
+    opened, go_on = threading.Event(), threading.Event()
+
+    def connect(choice):
+        if choice.address == "slow":
+            opened.set()
+            assert go_on.wait(PATIENCE)
+        return Here()
+
+    monkeypatch.setattr(engines.Choice, "_connect", connect)
+    monkeypatch.setattr(engines, "_open", {})
+    slow = threading.Thread(target=engines.Choice("ray", "slow").open)
+    slow.start()
+    assert opened.wait(PATIENCE)
+    other = concurrent.futures.ThreadPoolExecutor(1).submit(engines.Choice("ray", "other").open)
+    try:
+        assert isinstance(other.result(PATIENCE), Here)
+    finally:
+        go_on.set()
+        slow.join()
 
 
 def test_an_engine_is_opened_once(monkeypatch):

@@ -70,5 +70,6 @@ class Known(_Base[_K, _V]):
 
     def items(self) -> list[tuple[_K, _V]]:
         """Return what lives, with the keys."""
-        found = [(key, known()) for key, known in [*self._references.items()]]
+        references = self._references.copy()  # by one step, and finalizers may run behind it
+        found = [(key, known()) for key, known in references.items()]
         return [(key, obj) for key, obj in found if obj is not None]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from _thread import allocate_lock as _allocate_lock
 
+from .._cpython import RLock
 from ..managers import _creator, _part
 
 TYPE_CHECKING = False
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-_copying = _allocate_lock()
+_copying = RLock()  # a class may register at another one when it is changed
 
 
 def _after_fork_in_child() -> None:
     global _copying
-    _copying = _allocate_lock()  # a thread of the parent may have had it
+    _copying = RLock()  # a thread of the parent may have had it
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -70,12 +70,21 @@ class _End:
         if self.closed:
             raise OSError("handle is closed")
 
+    def _number(self) -> int:
+        fd = self._fd
+        if self.closed or fd < 0:  # another thread has just closed the end, and perhaps before
+            self.close()
+            raise OSError("handle is closed")
+        return fd
+
     def close(self) -> None:
         """Give the descriptor back; the queue stays as it is."""
         self.closed = True
         self._forget()
 
     def _forget(self) -> None:
+        if self._fd < 0:  # an end whose dictionary is asked for is slower from then on
+            return
         fd = self.__dict__.pop("_fd", -1)  # by one step: no two threads close the same one
         if fd >= 0:
             os.close(fd)
@@ -108,9 +117,10 @@ class Reader(_End):
         self._check_open()
         if self._pid != _getpid():
             with _arming:
+                self._check_open()
                 if self._pid != _getpid():  # no other thread was faster
                     self._arm()
-        return self._fd
+        return self._number()
 
     def close(self) -> None:
         """Give the descriptor back; the queue stays as it is."""
@@ -205,11 +215,12 @@ class Writer(_End):
         self._check_open()
         if self._pid != _getpid():
             with _arming:
+                self._check_open()
                 if self._pid != _getpid():  # no other thread was faster
                     self._forget()
                     self._fd = kept(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
                     self._pid = _getpid()
-        return self._fd
+        return self._number()
 
     def send(self, obj: object) -> None:
         """Append an object."""

@@ -21,6 +21,8 @@ from .errors import EngineError, WorkerLostError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ..process import BaseProcess
     from .cluster import Cluster
 
@@ -61,13 +63,19 @@ class Choice:
         if self.name == "local":
             return None
         key = (self.name, self.address, self.workers)
-        with _opening:
-            cluster = _open.get(key)
-            if cluster is None:
-                cluster = _open[key] = self._connect()
-                atexit.register(cluster.close)
+        cluster = _open.get(key)
+        if cluster is None:
+            cluster = self._open_once(key)
         if self.timeout is not None:
             cluster.patience = self.timeout
+        return cluster
+
+    def _open_once(self, key: tuple[str, str | None, int | None]) -> Cluster:
+        with _opening.setdefault(key, RLock()):
+            cluster = _open.get(key)
+            if cluster is None:  # no other thread was faster
+                cluster = _open[key] = self._connect()
+                atexit.register(cluster.close)
         return cluster
 
     def _connect(self) -> Cluster:
@@ -81,12 +89,12 @@ class Choice:
 
 
 _open: dict[tuple[str, str | None, int | None], Cluster] = {}
-_opening = RLock()  # of _open: other threads wait while one connects
+_opening: dict[object, Any] = {}  # of each: other threads wait while one connects
 
 
 def _after_fork_in_child() -> None:
     global _opening
-    _opening = RLock()  # a thread of the parent may have had it
+    _opening = {}  # a thread of the parent may have had one
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -160,7 +160,7 @@ class MPICluster(Cluster):
         self._infos = infos
         self._futures: dict[bytes, Future[bytes]] = {}
         self._number = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finalizer may run a call under it
         self._mail = _Mail(mpi, self._take, list(infos))
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="mproc-mpi", daemon=True)

@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from _thread import allocate_lock as _allocate_lock
 from collections import OrderedDict
 
+from .._cpython import RLock as _RLock
 from .._managers.proxies import (
     AcquirerProxy,
     BarrierProxy,
@@ -46,12 +46,12 @@ __all__ = [
 KEPT = 64  # objects of the last tasks: the next one need not ask for them
 
 _recent: OrderedDict[str, Remote] = OrderedDict()
-_changing = _allocate_lock()  # of _recent: tasks may have threads
+_changing = _RLock()  # of _recent: tasks may have threads, and a signal handler use the object
 
 
 def _after_fork_in_child() -> None:
     global _changing
-    _changing = _allocate_lock()  # a thread of the parent may have had it
+    _changing = _RLock()  # a thread of the parent may have had it
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -81,6 +81,14 @@ _kept: dict[Any, _KeptPool] = {}
 _keeping = threading.Lock()
 
 
+def _after_fork_in_child() -> None:
+    global _keeping
+    _keeping = threading.Lock()  # a thread of the parent may have had it
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
 class _Environment:
     """The environment of the workers: set around each start, because libraries read it early."""
 
