@@ -150,6 +150,7 @@ def nothing_left(request):
     stop_template()  # not before: a helper that replaces workers would start another one
     mproc.active_children()
     gc.collect()
+    wait_until(lambda: descriptors() == before)  # a server sees later that its clients have gone
     assert descriptors() == before
     assert threading.active_count() == threads
     wait_until(lambda: _mproc.reap() == 0 and in_arena() == arena)  # grandchildren may be ending
