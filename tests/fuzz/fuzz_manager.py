@@ -292,7 +292,7 @@ def count_objects() -> None:
     global objects
     gc.collect()
     for one, _ in SERVERS:
-        assert not one._entries, one._entries
+        assert not one._entries._references, one._entries._references  # nor any that has gone
     now = len(gc.get_objects())
     if not objects:
         objects = now
