@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import MutableMapping, MutableSequence, MutableSet
+from pathlib import Path
 
 import errands
 import managed
@@ -588,6 +589,12 @@ def let_append(pid, writer):
     assert os.waitpid(pid, 0)[1] == 0
 
 
+def is_stopped(pid):
+    """Whether all threads of a process are: one that runs still reads what comes."""
+    stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
+
+
 @contextlib.contextmanager
 def stopped(manager, monkeypatch):
     """With it, the manager's server is stopped, and who waits for it waits for ever."""
@@ -595,6 +602,7 @@ def stopped(manager, monkeypatch):
         patch.setattr(peers, "PATIENCE", None)
         os.kill(server_of(manager), signal.SIGSTOP)
         try:
+            assert wait_until(lambda: is_stopped(server_of(manager)))  # kill() does not wait
             yield
         finally:
             os.kill(server_of(manager), signal.SIGCONT)
