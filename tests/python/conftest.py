@@ -65,6 +65,15 @@ def descriptors():
     return found
 
 
+def is_stopped(pid):
+    """Whether all threads of a process are: one that runs still reads what comes."""
+    states = []
+    for path in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(FileNotFoundError):  # the thread has just ended
+            states.append(path.read_text().rpartition(")")[2].split()[0])
+    return {*states} == {"T"}
+
+
 def wait_until(condition, seconds=60):
     """Wait until the condition holds, or that long; return whether it does."""
     deadline = time.monotonic() + seconds

@@ -12,7 +12,7 @@ import struct
 import threading
 
 import pytest
-from conftest import alarmed, wait_until
+from conftest import alarmed, is_stopped, wait_until
 
 import mproc
 from mproc import connection, reduction, resource_sharer
@@ -552,11 +552,6 @@ def test_a_ticket_is_good_once(reader_writer):
     assert never is not None
     resource_sharer.stop(timeout=30)
     resource_sharer.stop()
-
-
-def is_stopped(pid):
-    with open(f"/proc/{pid}/stat") as file:
-        return file.read().rpartition(")")[2].split()[0] == "T"
 
 
 def offer_and_stop(end):

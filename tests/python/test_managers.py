@@ -12,12 +12,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import MutableMapping, MutableSequence, MutableSet
-from pathlib import Path
 
 import errands
 import managed
 import pytest
-from conftest import descriptors, not_for_ever, wait_until
+from conftest import descriptors, is_stopped, not_for_ever, wait_until
 from managed import ENDLESS, Branch, Shop
 
 import mproc
@@ -587,12 +586,6 @@ def let_append(pid, writer):
     os.write(writer, b"x")
     os.close(writer)
     assert os.waitpid(pid, 0)[1] == 0
-
-
-def is_stopped(pid):
-    """Whether all threads of a process are: one that runs still reads what comes."""
-    stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
-    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
 
 
 @contextlib.contextmanager

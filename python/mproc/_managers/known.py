@@ -2,7 +2,8 @@
 
 Threads that come with the same key at the same time get the same object. What is removed from the
 dictionary is a dead reference, and nothing that has taken its place meanwhile. Both are single
-steps of the dictionary: no lock is needed, and finalizers, which run at any point, wait for none.
+steps of the dictionary, in CPython: no lock is needed, and finalizers, which run at any point, wait
+for none. (Another interpreter may take a live one out for a moment: see remove_dead().)
 """
 
 from __future__ import annotations
