@@ -118,9 +118,12 @@ static bool may_have(const struct mproc__way *way) {
             mproc__way_has_any(way));
 }
 
-/* A sender that has not seen the invitation sends bytes. */
+/* A sender that has not seen the invitation sends bytes. While one is marking, what can be read is
+ * its marker. If that sender has died, only a thread that takes `senders` ends that state: who took
+ * the marker for a message would look for it for ever. */
 static bool has_bytes(const struct mproc__end *e) {
-    return !(mproc__way_state(e->way) & MPROC__IN_RING) && mproc__os_readable(e->fd) > 0;
+    return !(mproc__way_state(e->way) & (MPROC__IN_RING | MPROC__MARKING)) &&
+           mproc__os_readable(e->fd) > 0;
 }
 
 /* True: there may be a message. A receiver that drains a stream leaves time between looks, in which

@@ -256,10 +256,29 @@ static void verify_sleeper(void *arg) {
     crash_equal(mproc_channel_poll(s->channel, 0, s->ends[0], CRASH_SOON), 1);
 }
 
+/* The survivor only receives, as a member does that knows of no death: until the stream ends. */
+static void verify_until_end(void *arg) {
+    struct scene *s = arg;
+    unsigned expected = s->first;
+    size_t size;
+    int r;
+    close(s->ends[1]);
+    s->ends[1] = -1;
+    while ((r = mproc_channel_recv(s->channel, 0, s->ends[0], s->bytes, ROOM, &size)) >= 0) {
+        crash_equal(r == 0 ? number_of(s->bytes, size) : rest_of_message(s->ends[0], size),
+                    expected++);
+    }
+    crash_equal(r, MPROC_EEOF);
+    crash_require(expected == s->next + s->sends || (expected == s->next && !crash_returned()));
+    crash_check(mproc_channel_check(s->channel, why, sizeof why));
+}
+
 static void teardown(void *arg) {
     struct scene *s = arg;
     close(s->ends[0]);
-    close(s->ends[1]);
+    if (s->ends[1] >= 0) {
+        close(s->ends[1]);
+    }
     crash_equal(mproc_drop(s->channel), 0);
 }
 
@@ -295,6 +314,13 @@ static void to_invited(struct scene *s) {
     }
 
 #define OP(title, setup_, operate_) OP_MEANWHILE(title, setup_, operate_, NULL)
+
+/* After each instruction: the states between two of a change-over last for one. */
+#define OP_UNTIL_END(title, setup_, operate_)                                                      \
+    {                                                                                              \
+        .name = "channel " title, .setup = setup_, .operate = operate_,                            \
+        .verify = verify_until_end, .teardown = teardown                                           \
+    }
 
 #define OPS(title, name, operate)                                                                  \
     OP(title " (socket, receive)", name##_socket_recv, operate),                                   \
@@ -336,6 +362,13 @@ static const struct crash_op ops[] = {
      .verify = verify,
      .teardown = teardown},
     OPS("leave", still, leave),
+    OP_UNTIL_END("send accepts, receive until the end (socket)", invited_socket_recv, send_small),
+    OP_UNTIL_END("send accepts, receive until the end (pipe)", invited_pipe_recv, send_small),
+    OP_UNTIL_END("send passes ring, receive until the end (socket)", ring_socket_recv, send_large),
+    OP_UNTIL_END("send passes ring, receive until the end (pipe)", ring_pipe_recv, send_large),
+    OP_UNTIL_END("sender plain, receive until the end (socket)", still_socket_senders,
+                 senders_bytes),
+    OP_UNTIL_END("sender plain, receive until the end (pipe)", still_pipe_senders, senders_bytes),
     OP("send passes full ring (socket)", crammed_socket, send_small),
     OP("send passes full ring (pipe)", crammed_pipe, send_small),
     OP_MEANWHILE("send sleeps (socket)", crammed_socket, send_small, take_meanwhile),
