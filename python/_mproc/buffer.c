@@ -186,6 +186,24 @@ static PyObject *adopt(PyObject *type, PyObject *address) {
     return self;
 }
 
+/* _change(place, old, new) */
+static PyObject *change(PyObject *self, PyObject *args) {
+    mproc_buffer *buffer = handle_object(self);
+    Py_ssize_t place;
+    unsigned char old, new;
+    if (!PyArg_ParseTuple(args, "nbb:_change", &place, &old, &new)) {
+        return NULL;
+    }
+    if (place < 0 || (size_t)place >= mproc_buffer_size(buffer)) {
+        return PyErr_Format(PyExc_IndexError, "a Buffer of %zu bytes has none at %zd",
+                            mproc_buffer_size(buffer), place);
+    }
+    int64_t expected = old;
+    char *at = (char *)mproc_buffer_data(buffer) + place;
+    int r = mproc_atomic_compare_exchange(MPROC_UINT8, at, &expected, new);
+    return r < 0 ? error_raise(r) : PyBool_FromLong(r);
+}
+
 /* What Buffers are pickled as is Python's: mproc.buffers. */
 static PyObject *reduce_ex(PyObject *self, PyObject *protocol) {
     PyObject *module = PyImport_ImportModule("mproc.buffers");
@@ -198,6 +216,9 @@ static PyObject *reduce_ex(PyObject *self, PyObject *protocol) {
 static PyMethodDef buffer_methods[] = {
     {"adopt", adopt, METH_O | METH_CLASS,
      "adopt($type, address, /)\n--\n\nThe handle of a hold that this process has already."},
+    {"_change", change, METH_VARARGS,
+     "_change($self, place, old, new, /)\n--\n\n"
+     "Change a byte in one step if it is `old`; return whether it was."},
     {"__reduce_ex__", reduce_ex, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };

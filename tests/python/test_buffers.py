@@ -187,6 +187,17 @@ def test_buffer():
     assert bytes(queue.get())[2:4] == b"hi"
 
 
+def test_byte_changes_in_one_step():
+    buffer = mproc.Buffer(4)
+    assert buffer._change(1, 0, 7) and bytes(buffer) == b"\0\7\0\0"
+    assert not buffer._change(1, 0, 9) and bytes(buffer) == b"\0\7\0\0"
+    for place in (-1, 4):
+        with pytest.raises(IndexError, match=f"a Buffer of 4 bytes has none at {place}"):
+            buffer._change(place, 0, 1)
+    with pytest.raises(OverflowError):
+        buffer._change(0, 0, 256)
+
+
 @pytest.mark.parametrize("protocol", range(2, 6))
 def test_pickles_for_others_are_copies(protocol):
     buffer = mproc.Buffer(10)

@@ -566,6 +566,16 @@ def test_an_odd_key_makes_no_other_dict_slow(fast, monkeypatch):
         odd.get("x")
 
 
+def test_an_odd_key_does_not_revive_a_manager():
+    manager = mproc.Manager()
+    d = manager.dict()
+    direct = d._direct
+    manager.shutdown()
+    direct._set_odd(frozenset("ab"), 1)  # of a process that has looked just before
+    with pytest.raises(ConnectionRefusedError):
+        direct.life.check()
+
+
 def test_a_plain_key_after_an_odd_one(fast):
     d = fast.dict({decimal.Decimal(3): "three"})
     d[3] = "drei"

@@ -165,8 +165,7 @@ class OnKeys(OnTable):
         NaN, is never there.
         """
         memoryview(self.token)[_life.ODD_AT] = 1  # before the manager's, which is looked at first
-        if self.life.flags[0] == PLAIN:
-            self.life.flags[0] = ODD
+        self.life.buffer._change(0, PLAIN, ODD)  # not a manager's that is being shut down: DEAD
         while True:
             place = self._find(key)
             old, version = self.table._read(place) or (None, 0)
