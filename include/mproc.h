@@ -2989,8 +2989,9 @@ typedef struct mproc_inspection mproc_inspection;
 
 /* Looks at the family that a process is a member of; 0: the caller's own. Where somebody seems to
  * be stuck, it looks again: what is stuck has not moved. From one look of a process at a family to
- * its next one there are five milliseconds at least, which the call waits for: a look costs busy
- * members a few microseconds, and one that never sleeps may cost them some percent.
+ * its next one there is a hundred times the CPU time that the earlier one took, but five
+ * milliseconds at least and a second at most. The call waits for it: so a program that looks again
+ * and again takes a hundredth of a CPU from the family.
  *
  * -ESRCH: there is no such process; -EACCES: it is another user's; -ENODEV: no /proc is mounted;
  * -ENOENT: it is in no family, or the caller is in none; -EXDEV: it counts pids in another

@@ -13,7 +13,10 @@
 #include "inspect/show.h"
 #include "system/os.h"
 
-#define LOOK_INTERVAL (5 * MPROC_MSEC) /* between two looks of a process at the same family */
+/* Between two looks of a process at the same family. */
+#define REST_LEAST (5 * MPROC_MSEC)
+#define REST_MOST MPROC_SEC
+#define REST_SHARE 100 /* times the CPU time that the earlier look took */
 
 struct mproc_inspection {
     uint32_t handle; /* MPROC__HANDLE_INSPECTION */
@@ -26,21 +29,26 @@ struct mproc_inspection {
 
 /* ---------------------------------------------------------------- looking */
 
-/* A look costs a busy family a few microseconds: the cache lines that it reads are written at the
- * same moment, and the kernel locks what it tells of a process. Where the family needs all CPUs but
- * for moments, a looker that never sleeps may cost it some percent more, at any priority and
- * whatever it does: no CPU is idle, and whom a message wakes has to push it aside. A program that
- * looks again and again would have the family pay that all the time. */
-static uint64_t last_end, last_inode; /* of the process' last look */
+/* A look costs a busy family some CPU time, since the looker pushes a member aside, and a few
+ * microseconds more: the cache lines that it reads are written at the same moment, and the kernel
+ * locks what it tells of a process. Where the family needs all CPUs but for moments, a looker that
+ * never sleeps may cost it some percent, at any priority and whatever it does: no CPU is idle, and
+ * whom a message wakes has to push it aside. A program that looks again and again would have the
+ * family pay that all the time. So a looker rests, longer after a look that took longer. */
+static uint64_t last_end, last_rest, last_inode; /* of the process' last look */
 
 static void wait_for_turn(const struct mproc__outside *arena) {
-    int64_t left = (int64_t)mproc__peek64(&last_end) + LOOK_INTERVAL - mproc__os_now();
-    if (left > 0 && left <= LOOK_INTERVAL && mproc__peek64(&last_inode) == arena->inode) {
+    int64_t rest = (int64_t)mproc__peek64(&last_rest);
+    int64_t left = (int64_t)mproc__peek64(&last_end) + rest - mproc__os_now();
+    if (left > 0 && left <= rest && mproc__peek64(&last_inode) == arena->inode) {
         (void)mproc__os_poll(NULL, 0, left);
     }
 }
 
-static void end_turn(const struct mproc__outside *arena) {
+/* `took`: CPU time of the look. */
+static void end_turn(const struct mproc__outside *arena, int64_t took) {
+    int64_t rest = took < REST_MOST / REST_SHARE ? took * REST_SHARE : REST_MOST;
+    mproc__poke64(&last_rest, (uint64_t)(rest > REST_LEAST ? rest : REST_LEAST));
     mproc__poke64(&last_end, (uint64_t)mproc__os_now());
     mproc__poke64(&last_inode, arena->inode);
 }
@@ -69,8 +77,9 @@ static int look_twice(const struct mproc__outside *arena, struct mproc__picture 
 int mproc__inspect_take(const struct mproc__outside *arena, struct mproc__picture *out,
                         int *groups) {
     wait_for_turn(arena);
+    int64_t began = mproc__os_thread_time();
     int r = look_twice(arena, out, groups);
-    end_turn(arena);
+    end_turn(arena, mproc__os_thread_time() - began);
     return r;
 }
 

@@ -42,6 +42,8 @@
 
 /* Nanoseconds of a clock that never goes back; the same clock in all processes. */
 int64_t mproc__os_now(void);
+/* Nanoseconds of CPU time that the calling thread has had. */
+int64_t mproc__os_thread_time(void);
 /* Nanoseconds since boot, suspended time included: the clock of processes' start times. */
 uint64_t mproc__os_boot_now(void);
 /* The processor's own counter, which costs a third of the clock: the same in all processes and on

@@ -19,6 +19,12 @@ int64_t mproc__os_now(void) {
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+int64_t mproc__os_thread_time(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
 uint64_t mproc__os_boot_now(void) {
     struct timespec t;
     clock_gettime(CLOCK_BOOTTIME, &t);

@@ -944,17 +944,38 @@ TEST(inspect_shows_rates_between_two_looks) {
     mproc_drop(queue);
 }
 
-TEST(inspect_leaves_a_family_a_millisecond_between_two_looks) {
+/* As often as it can: the looks' CPU time. */
+static int64_t look_often(int times) {
     mproc_inspection *seen;
-    mproc_drop(made_event()); /* a member */
-    CHECK_OK(mproc_inspect_new(&seen, 0));
-    mproc_inspect_drop(seen);
-    int64_t since = mproc__os_now();
-    for (int i = 0; i < 5; i++) {
+    int64_t began = mproc__os_thread_time();
+    for (int i = 0; i < times; i++) {
         CHECK_OK(mproc_inspect_new(&seen, 0));
         mproc_inspect_drop(seen);
     }
-    CHECK_GE(mproc__os_now() - since, 4 * MPROC_MSEC);
+    return mproc__os_thread_time() - began;
+}
+
+TEST(inspect_leaves_a_family_time_between_two_looks) {
+    mproc_drop(made_event()); /* a member */
+    look_often(1);
+    int64_t since = mproc__os_now();
+    look_often(5);
+    CHECK_GE(mproc__os_now() - since, 5 * 5 * MPROC_MSEC);
+}
+
+TEST(inspect_rests_longer_after_a_longer_look) {
+    enum { LOCKS = 5000 };
+    static mproc_lock *locks[LOCKS];
+    for (int i = 0; i < LOCKS; i++) {
+        CHECK_OK(mproc_lock_new(&locks[i], 0));
+    }
+    look_often(1);
+    int64_t since = mproc__os_now(), took = look_often(10);
+    /* A hundredth, or less: the first rest is that of the look before. */
+    CHECK_GE(mproc__os_now() - since, 50 * took);
+    for (int i = 0; i < LOCKS; i++) {
+        mproc_drop(locks[i]);
+    }
 }
 
 TEST(inspect_calls_objects_by_their_names) {
