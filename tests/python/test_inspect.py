@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -296,6 +297,23 @@ def test_a_page_is_written(tmp_path: pathlib.Path) -> None:
     assert "No such file" in nowhere.stderr
 
 
+@pytest.fixture
+def two_families(program: Any) -> Any:
+    """Have two families run: a program that is given no PID cannot know which one is meant."""
+    program.write(
+        "family.py", "import mproc, sys\nmproc.Lock()\nprint(flush=True)\nsys.stdin.read()\n"
+    )
+    command = [sys.executable, "family.py"]
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with contextlib.ExitStack() as families:
+        for _ in range(2):
+            started = subprocess.Popen(command, cwd=program.folder, env=program.env, **pipes)
+            family = families.enter_context(started)
+            assert family.stdout is not None and family.stdout.readline() == b"\n"
+        yield
+
+
+@pytest.mark.usefixtures("two_families")
 def test_a_graph_is_drawn() -> None:
     lock: Any = mproc.Lock()
     assert "nobody waits" in look("graph", str(os.getpid())).stdout
@@ -497,6 +515,7 @@ def test_those_who_have_what_is_waited_for_are_counted_once() -> None:
     assert 'label="... and 3 more dashed lines"' in dot
 
 
+@pytest.mark.usefixtures("two_families")
 def test_a_watchdog_refuses_nonsense(tmp_path: pathlib.Path) -> None:
     for nothing in (0, 1e-10):
         with pytest.raises(ValueError, match="number of seconds"):
@@ -554,6 +573,7 @@ def test_a_second_watchdog_says_that_there_is_one() -> None:
     assert "the family has a watchdog already" in told.stderr
 
 
+@pytest.mark.usefixtures("two_families")
 def test_stacks_are_shown() -> None:
     lock: Any = mproc.Lock()
     told = look("stacks", str(os.getpid()))
@@ -573,6 +593,7 @@ def test_top_prints_pictures_where_there_is_no_terminal():
     assert "\x1b" not in told.stdout
 
 
+@pytest.mark.usefixtures("two_families")
 @pytest.mark.parametrize(
     "wrong", [("-d", "0"), ("-d", "soon"), ("-n", "-1"), ("-o", "X"), ("-o", "PM"), ("some",), ()]
 )
