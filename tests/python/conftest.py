@@ -84,6 +84,15 @@ def wait_until(condition, seconds=60):
     return True
 
 
+def in_thread(call, *args):
+    """What a call returns in another thread, to which this one's locks do not belong."""
+    found = []
+    thread = threading.Thread(target=lambda: found.append(call(*args)))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
 def alarmed(seconds, call, *args):
     """Make a call during which a SIGALRM comes; on a busy machine it comes before the call.
 
