@@ -96,3 +96,81 @@ def test_a_child_is_not_its_parent(monkeypatch):
     assert in_fork(lambda: life.me() != parent and life.me()[0] == os.getpid())
     monkeypatch.setattr(life, "_me", (1, 1))  # as if C had forked, which calls nothing
     assert life.me() == parent
+
+
+# ---- the beginning of a Life in a process that loads a pickle
+
+
+def load(begun, keeper=None):
+    mine, where = begun
+    return life.life_of(mine.nonce, mine.buffer, where, keeper or life.me())
+
+
+def test_a_life_is_adopted(foreign):
+    assert load(foreign) is load(foreign) is not foreign[0]
+
+
+def test_nothing_of_another_family_is_touched(foreign, monkeypatch):
+    monkeypatch.setattr(mproc._mproc, "hold", fail)
+    with pytest.raises(ConnectionRefusedError):
+        load(foreign, (2**22 + 1, 1))
+
+
+def test_the_record_of_a_manager_that_has_ended_is_not_touched(foreign, monkeypatch):
+    foreign[0].flags[0] = life.DEAD
+    monkeypatch.setattr(mproc._mproc, "hold", fail)
+    with pytest.raises(ConnectionRefusedError):
+        load(foreign)
+
+
+def test_the_record_of_a_process_that_has_ended_is_not_used(foreign):
+    pid, started = life.me()
+    with pytest.raises(ConnectionRefusedError):
+        load(foreign, (pid, started + 1))
+
+
+def test_a_manager_that_ends_while_its_record_is_adopted(foreign, monkeypatch):
+    adopted = life._adopted
+
+    def adopt_late(kind, address):
+        foreign[0].flags[0] = life.DEAD
+        return adopted(kind, address)
+
+    monkeypatch.setattr(life, "_adopted", adopt_late)
+    with pytest.raises(ConnectionRefusedError):
+        load(foreign)
+
+
+def test_a_record_that_has_gone(foreign, monkeypatch):
+    def hold(address):
+        raise ValueError
+
+    monkeypatch.setattr(mproc._mproc, "hold", hold)
+    with pytest.raises(ConnectionRefusedError):
+        load(foreign)
+
+
+def test_another_thread_adopts_the_same_life_first(foreign, monkeypatch):
+    adopted, faster = life._adopted, []
+
+    def adopt_twice(kind, address):
+        monkeypatch.setattr(life, "_adopted", adopted)
+        faster.append(load(foreign))
+        return adopted(kind, address)
+
+    monkeypatch.setattr(life, "_adopted", adopt_twice)
+    assert load(foreign) is faster[0]
+
+
+def test_a_life_that_another_process_has_ended(begun):
+    begun[0].flags[0] = life.DEAD
+    with pytest.raises(ConnectionRefusedError):
+        load(begun)
+
+
+def test_a_copy_of_the_buffer_is_not_the_life(foreign):
+    mine, where = foreign
+    copy = pickle.loads(pickle.dumps(mine.buffer))
+    assert copy.address != mine.buffer.address
+    found = life.life_of(mine.nonce, copy, where, life.me())
+    assert found.buffer.address == mine.buffer.address
