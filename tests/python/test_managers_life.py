@@ -174,3 +174,147 @@ def test_a_copy_of_the_buffer_is_not_the_life(foreign):
     assert copy.address != mine.buffer.address
     found = life.life_of(mine.nonce, copy, where, life.me())
     assert found.buffer.address == mine.buffer.address
+
+
+# ---- keeping
+
+
+def test_nothing_is_kept_for_a_manager_that_has_ended(begun):
+    begun[0].end()
+    ident, _ = life.keep(begun[0], ())
+    assert ident not in life._kept
+
+
+def test_the_end_of_a_manager_is_no_others(begun, monkeypatch):
+    monkeypatch.setattr(life, "_is_used", lambda ident, token: True)
+    other = life.begin("\0nowhere")
+    mine, others = life.keep(begun[0], ())[0], life.keep(other, ())[0]
+    other.end()
+    assert mine in life._kept and others not in life._kept
+
+
+@pytest.fixture
+def three(begun, monkeypatch):
+    """Three objects that are kept, and the set of the idents of those that somebody uses."""
+    monkeypatch.setattr(life, "_kept", {})
+    used = set()
+    monkeypatch.setattr(life, "_is_used", lambda ident, token: ident in used)
+    idents = []
+    for _ in range(3):
+        ident, _ = life.keep(begun[0], ())
+        idents.append(ident)
+        used.add(ident)
+    return idents, used
+
+
+def test_objects_are_looked_at_in_turn(three):
+    """Or some that are used for long would hide all those behind them."""
+    (a, b, c), used = three
+    assert life._SWEPT == 2
+    order = [*life._kept]
+    life._sweep(2)
+    assert [*life._kept] == [order[2], *order[:2]]
+    used.clear()
+    life._sweep(3)
+    assert life._kept == {}
+
+
+def test_what_a_child_does_not_keep_is_not_kept_again(three, monkeypatch):
+    """A handler of a signal may fork while the object is looked at."""
+    (a, _, _), _ = three
+
+    def forked(ident, token):
+        life._kept.clear()
+        return True
+
+    monkeypatch.setattr(life, "_is_used", forked)
+    life._keep_or_let_go(a)
+    assert life._kept == {}
+
+
+def test_an_object_that_is_loaded_before_its_key_is_locked_stays(three, monkeypatch):
+    (a, _, _), _ = three
+    looks = iter([False, True])
+    monkeypatch.setattr(life, "_is_used", lambda ident, token: next(looks))
+    life._keep_or_let_go(a)
+    assert a in life._kept and next(looks, None) is None
+
+
+def test_nobody_loads_an_object_while_it_is_given_up(three, begun, monkeypatch):
+    (a, _, _), used = three
+    used.discard(a)
+    address, seen = life._kept[a][1].address, []
+    assert life.held_buffer(address, a.encode()) is not None
+
+    class Watched(life._locked):
+        def __exit__(self, *error):
+            seen.append((is_locked(begun[0].record, a), life.held_buffer(address, a.encode())))
+            super().__exit__(*error)
+
+    monkeypatch.setattr(life, "_locked", Watched)
+    life._keep_or_let_go(a)
+    assert seen == [(True, None)] and not is_locked(begun[0].record, a)
+
+
+def test_nothing_is_left_in_the_record(fast):
+    d = fast.dict(a=1)
+    record, ident = d._direct.life.record, d._direct.ident
+    outer = fast.list([d])
+    assert outer[0]["a"] == 1
+    del outer
+    assert [k for k in record._list_keys() if ident in k] == []
+    pickle.loads(pickle.dumps(d))
+    assert {k for k in record._list_keys() if ident in k} == {"s" + ident, "l" + ident, "o" + ident}
+    del d
+    assert [k for k in record._list_keys() if ident in k] == []
+
+
+def test_pickles_are_loaded_in_any_order(fast):
+    d = fast.dict(a=1)
+    first, second = pickle.dumps(d), pickle.dumps(d)
+    del d
+    late = pickle.loads(second)
+    assert pickle.loads(first)["a"] == late["a"] == 1
+    del late
+    assert fast._number_of_objects() == 0
+
+
+def test_who_drops_an_object_while_others_are_looked_at_waits_for_nobody(fast):
+    d = fast.dict(a=1)
+    ident = d._direct.ident
+    with life._sweeping:
+        del d
+        fast.dict(b=1)
+        assert ident in life._kept
+    assert fast._number_of_objects() == 0
+
+
+def test_a_look_that_fails_does_not_prevent_the_next_one(three, monkeypatch):
+    (a, _, _), _ = three
+    monkeypatch.setattr(life, "_keep_or_let_go", fail)
+    for look in (lambda: life._look_who_needs(a), lambda: life._sweep(1)):
+        with pytest.raises(Failure):
+            look()
+        assert not life._sweeping.locked()
+
+
+def test_the_oldest_objects_are_found_though_another_one_comes(monkeypatch):
+    class Changing(dict):
+        turns = iter([True])
+
+        def __iter__(self):
+            if next(self.turns, False):
+                raise RuntimeError
+            return super().__iter__()
+
+    monkeypatch.setattr(life, "_kept", Changing.fromkeys("abc"))
+    assert life._oldest(2) == ["a", "b"]
+
+
+def test_a_child_keeps_nothing_for_others(fast):
+    d = fast.dict(a=1)
+    with life._sweeping, life.riding(True):
+        assert in_fork(
+            lambda: not life._kept and not life._sweeping.locked() and not life.stays()
+        )
+    assert d["a"] == 1
