@@ -318,3 +318,69 @@ def test_a_child_keeps_nothing_for_others(fast):
             lambda: not life._kept and not life._sweeping.locked() and not life.stays()
         )
     assert d["a"] == 1
+
+
+# ---- the arrival of an object
+
+
+@pytest.fixture
+def on_its_way(fast):
+    """A pickle of an object that nobody has, the record, and the object's ident."""
+    d = fast.dict(a=1)
+    message, direct = pickle.dumps(d), d._direct
+    record, ident = direct.life.record, direct.ident
+    del d, direct
+    yield message, record, ident
+    fast.shutdown()
+
+
+def test_an_object_is_locked_while_it_arrives(on_its_way, monkeypatch):
+    message, record, ident = on_its_way
+    held, locked = life.held_buffer, []
+
+    def look(address, begin, at=0):
+        locked.append(is_locked(record, ident))
+        return held(address, begin, at)
+
+    monkeypatch.setattr(life, "held_buffer", look)
+    arrived = pickle.loads(message)
+    assert arrived["a"] == 1 and locked == [True] and not is_locked(record, ident)
+
+
+def test_a_hold_is_taken_first_and_the_keeper_looked_for_then(on_its_way, foreign, monkeypatch):
+    message, _, _ = on_its_way
+    adopted, steps = life._adopted, []
+
+    def adopt(kind, address):
+        steps.append("hold")
+        return adopted(kind, address)
+
+    def look(keeper):
+        steps.append("look")
+        return True
+
+    monkeypatch.setattr(life, "_adopted", adopt)
+    monkeypatch.setattr(life, "_lives_on", look)
+    assert pickle.loads(message)["a"] == 1
+    assert steps == ["hold", "look"]
+    load(foreign)
+    assert steps == ["hold", "look"] * 2
+
+
+def test_an_object_whose_keeper_has_ended(on_its_way, monkeypatch):
+    monkeypatch.setattr(life, "_lives_on", lambda keeper: False)
+    with pytest.raises(RemoteError, match="no object"):
+        pickle.loads(on_its_way[0])
+
+
+def test_a_pickle_of_an_object_that_is_known_has_been_loaded(fast):
+    d = fast.dict(a=1)
+    assert pickle.loads(pickle.dumps(d))._direct is d._direct
+    del d
+    assert fast._number_of_objects() == 0
+
+
+def test_a_server_finds_what_is_there_only(begun):
+    assert life.find(begun[0], "no such") is None
+    begun[0].record["ogone"] = Thing, "dict", None, 12345, ()
+    assert life.find(begun[0], "gone") is None
