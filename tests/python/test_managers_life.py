@@ -384,3 +384,20 @@ def test_a_server_finds_what_is_there_only(begun):
     assert life.find(begun[0], "no such") is None
     begun[0].record["ogone"] = Thing, "dict", None, 12345, ()
     assert life.find(begun[0], "gone") is None
+
+
+# ---- what is pickled into a container
+
+
+def test_a_container_within_a_container(fast):
+    direct = fast.dict()._direct
+    with life.riding(False):
+        with life.riding(True):
+            assert life.stays()
+        assert not life.stays() and life.count_pickle(direct) == 0
+        assert in_thread(life.count_pickle, direct) == 1
+    with life.riding(True):
+        with life.riding(False):
+            assert not life.stays()
+        assert life.stays()
+    assert not life.stays() and life.count_pickle(direct) == 2
