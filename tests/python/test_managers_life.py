@@ -401,3 +401,28 @@ def test_a_container_within_a_container(fast):
             assert not life.stays()
         assert life.stays()
     assert not life.stays() and life.count_pickle(direct) == 2
+
+
+# ---- what is known as long as it lives
+
+
+def test_the_known_may_go_before_its_objects():
+    known, thing = Known(fail), Thing()
+    known.put("key", thing)
+    late = known._references["key"]
+    del known
+    late.__callback__(late)
+
+
+def test_what_has_gone_is_not_known():
+    known, thing = Known(), Thing()
+    known.put("key", thing)
+    known.put("other", thing)
+    callbacks = [known._references[key].__callback__ for key in ("key", "other")]
+    known._references["key"] = type(known._references["key"])(gone := Thing())  # is not removed
+    del gone
+    assert callbacks and known.get("key") is None and known.items() == [("other", thing)]
+    assert known.first("key", thing) is thing and known.get("key") is thing
+    known.pop("key")
+    known.pop("key")
+    assert known.get("key") is None
