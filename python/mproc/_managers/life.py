@@ -95,7 +95,6 @@ class Life:
         for ident, kept in list(_kept.items()):
             if kept[0] is self:
                 _kept.pop(ident, None)
-        _lives.pop(self.nonce)
 
 
 def raise_dead() -> None:
@@ -382,10 +381,10 @@ def life_of(nonce: bytes, buffer: Buffer, where: tuple[int, int], keeper: tuple[
             raise_dead()
         assert mine is not None
         life = Life(mine, _adopted(Dict, record), keeper)
-        if life.flags[0] == DEAD or not _lives_on(keeper):
+        if not _lives_on(keeper):
             raise_dead()  # the record may have gone before it was held
         life = _lives.first(nonce, life)  # another thread may have been faster
-    life.check()
+    life.check()  # it may have ended before the record was held
     return life
 
 
@@ -437,4 +436,4 @@ def raise_gone(ident: str) -> None:
 def adopt_life(nonce: bytes, addresses: tuple[int, int], keeper: tuple[int, int]) -> Life:
     """Return the Life that a child that was started has been given with a proxy."""
     buffer, record = Buffer.adopt(addresses[0]), Dict.adopt(addresses[1])
-    return _lives.get(nonce) or _lives.first(nonce, Life(buffer, record, keeper))
+    return _lives.first(nonce, Life(buffer, record, keeper))
