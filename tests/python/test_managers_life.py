@@ -373,6 +373,21 @@ def test_an_object_whose_keeper_has_ended(on_its_way, monkeypatch):
         pickle.loads(on_its_way[0])
 
 
+def test_an_object_a_part_of_which_has_gone(on_its_way, monkeypatch):
+    """Its keeper has ended, or the part would be there; the manager may live."""
+    hold, seen = mproc._mproc.hold, []
+
+    def hold_the_token_only(address):
+        seen.append(address)
+        if len(seen) > 1:
+            raise ValueError
+        hold(address)
+
+    monkeypatch.setattr(mproc._mproc, "hold", hold_the_token_only)
+    with pytest.raises(RemoteError, match="no object"):
+        pickle.loads(on_its_way[0])
+
+
 def test_a_pickle_of_an_object_that_is_known_has_been_loaded(fast):
     d = fast.dict(a=1)
     assert pickle.loads(pickle.dumps(d))._direct is d._direct

@@ -380,7 +380,10 @@ def life_of(nonce: bytes, buffer: Buffer, where: tuple[int, int], keeper: tuple[
         if mine is None or memoryview(mine)[0] == DEAD:
             raise_dead()
         assert mine is not None
-        life = Life(mine, _adopted(Dict, record), keeper)
+        held = _adopted(Dict, record)
+        if held is None:
+            raise_dead()
+        life = Life(mine, held, keeper)
         if not _lives_on(keeper):
             raise_dead()  # the record may have gone before it was held
         life = _lives.first(nonce, life)  # another thread may have been faster
@@ -389,11 +392,11 @@ def life_of(nonce: bytes, buffer: Buffer, where: tuple[int, int], keeper: tuple[
 
 
 def _adopted(kind: Any, address: int) -> Any:
-    """Return a handle of what its keeper holds."""
+    """Return a handle of what its keeper holds; None: it has gone, and so has the keeper."""
     try:
         _mproc.hold(address)
     except (ValueError, OSError):
-        raise_dead()
+        return None
     return kind.adopt(address)
 
 
@@ -419,7 +422,7 @@ def arrive(
                 raise_gone(ident)
             assert mine is not None
             handles = tuple(_adopted(kind, address) for kind, address in parts)
-            if not _lives_on(_keeper_of(ident)):
+            if any(part is None for part in handles) or not _lives_on(_keeper_of(ident)):
                 raise_gone(ident)
             direct = make(mine, handles)
         _loaded(life, ident, serial)
