@@ -98,6 +98,37 @@ def test_a_child_is_not_its_parent(monkeypatch):
     assert life.me() == parent
 
 
+def fork_one_that_looks(q, word, found):
+    """Make an object that is on its way, and end before one's child gets it."""
+    manager = mproc.get_context("fork").Manager()
+    q.put(manager.dict(a=1))
+    mine = life.me()
+    if os.fork() == 0:
+        with contextlib.suppress(BaseException):
+            word.recv()
+            found.send(life._lives_on(mine))
+            try:
+                q.get()
+            except Exception as error:
+                found.send(type(error).__name__)
+    os._exit(0)
+
+
+def test_a_child_does_not_take_its_dead_parent_for_itself():
+    """It would use what has taken the place of the objects that its parent kept."""
+    fork = mproc.get_context("fork")
+    q, (word, say), (found, tell) = fork.Queue(), fork.Pipe(False), fork.Pipe(False)
+    parent = fork.Process(target=fork_one_that_looks, args=(q, word, tell))
+    parent.start()
+    parent.join()
+    parent.close()
+    wait_until(lambda: mproc._mproc.reap() == 0)
+    say.send("it has ended")
+    assert (found.recv(), found.recv()) == (False, "RemoteError")
+    for end in (word, say, found, tell):
+        end.close()
+
+
 # ---- the beginning of a Life in a process that loads a pickle
 
 

@@ -261,8 +261,9 @@ def known(ident: str) -> Direct | None:
 
 
 def _after_fork_in_child() -> None:
-    global _sweeping
+    global _sweeping, _me
     _sweeping = _allocate_lock()
+    _me = 0, 0  # the parent is another process, which may end
     _riding.clear()
     _kept.clear()  # the parent keeps them
 
