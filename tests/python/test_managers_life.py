@@ -449,6 +449,19 @@ def test_a_container_within_a_container(fast):
     assert not life.stays() and life.count_pickle(direct) == 2
 
 
+def test_a_child_that_is_forked_within_a_pickling_leaves_it():
+    """A handler of a signal may fork, and what it raises in the child passes the pickling."""
+    pid = -1
+    try:
+        with life.riding(False):
+            pid = os.fork()
+            if pid == 0:
+                sys.exit()
+    except BaseException as error:
+        os._exit(0 if isinstance(error, SystemExit) else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
 # ---- what is known as long as it lives
 
 

@@ -291,7 +291,7 @@ class riding:
 
     def __exit__(self, *error: object) -> None:
         if self._outer is None:
-            del _riding[_get_ident()]
+            _riding.pop(_get_ident(), None)  # none: it is a child forked within, which has none
         else:
             _riding[_get_ident()] = self._outer
 
