@@ -320,6 +320,21 @@ def test_who_drops_an_object_while_others_are_looked_at_waits_for_nobody(fast):
     assert fast._number_of_objects() == 0
 
 
+def test_who_drops_an_object_does_not_wait_for_one_that_loads_it(fast):
+    """That one may be stopped; or it drops, as it loads, what the other one loads and keeps."""
+    mine = [fast.dict(a=1)]
+    record, ident = mine[0]._direct.life.record, mine[0]._direct.ident
+    dropping = threading.Thread(target=mine.clear)
+    record._lock(ident, None)
+    dropping.start()
+    dropping.join(ENDLESS)
+    ended = not dropping.is_alive()
+    record._unlock(ident)
+    dropping.join()
+    assert ended and ident in life._kept
+    assert fast._number_of_objects() == 0
+
+
 def test_a_look_that_fails_does_not_prevent_the_next_one(three, monkeypatch):
     (a, _, _), _ = three
     monkeypatch.setattr(life, "_keep_or_let_go", fail)

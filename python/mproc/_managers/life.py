@@ -21,7 +21,8 @@ ident, constant, and in its last byte whether a dict or set is odd (direct/keys.
 what the object is made of, for the manager's server, which serves it to other families; "n" + name
 a segment of shared memory to be unlinked (late.py); "address" is the server's, and "server" says
 whether there is one. The key ident is locked by the keeper while it looks and gives up, and by
-whoever loads.
+whoever loads. Finalizers look, and who loads may be stopped: the keeper does not wait for the lock,
+and keeps what somebody is loading.
 
 If a process dies at any point, its holds are given back, and what it alone kept is gone. A lock of
 the record is taken over. A pickle that it had counted and not sent keeps the object until the
@@ -202,9 +203,9 @@ def _keep_or_let_go(ident: str) -> None:
     life, token, _ = kept
     record = life.record
     if not _is_used(ident, token):
-        with _locked(record, ident):
+        with _locked(record, ident, 0) as mine:  # a finalizer waits for nobody
             sent, loaded = record.get("s" + ident, 0), record.get("l" + ident, 0)
-            if sent == loaded and not _is_used(ident, token):
+            if mine and sent == loaded and not _is_used(ident, token):
                 record.pop("o" + ident, None)
                 record.pop("s" + ident, None)
                 record.pop("l" + ident, None)
@@ -340,16 +341,21 @@ def note_loaded(life: Life, ident: str, serial: int) -> None:
 
 
 class _locked:
-    """With it, a key of the record is locked; one that died with it locked is of no interest."""
+    """With it, a key of the record is locked; one that died with it locked is of no interest.
 
-    def __init__(self, record: Dict, ident: str) -> None:
-        self._record, self._ident = record, ident
+    The value of the with statement is whether it is: with a timeout of 0, it waits for nobody.
+    """
 
-    def __enter__(self) -> None:
-        self._record._lock(self._ident, None)
+    def __init__(self, record: Dict, ident: str, timeout: float | None = None) -> None:
+        self._record, self._ident, self._timeout = record, ident, timeout
+
+    def __enter__(self) -> bool:
+        self._is = self._record._lock(self._ident, self._timeout) is not False
+        return self._is
 
     def __exit__(self, *error: object) -> None:
-        self._record._unlock(self._ident)
+        if self._is:
+            self._record._unlock(self._ident)
 
 
 def _loaded(life: Life, ident: str, serial: int) -> None:
