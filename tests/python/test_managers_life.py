@@ -238,16 +238,18 @@ def three(begun, monkeypatch):
     return idents, used
 
 
-def test_objects_are_looked_at_in_turn(three):
+def test_objects_are_looked_at_in_turn(three, begun):
     """Or some that are used for long would hide all those behind them."""
-    (a, b, c), used = three
-    assert life._SWEPT == 2
+    _, used = three
     order = [*life._kept]
     life._sweep(2)
     assert [*life._kept] == [order[2], *order[:2]]
     used.clear()
-    life._sweep(3)
+    newest, _ = life.keep(begun[0], ())  # two are looked at whenever one is made
+    assert [*life._kept] == [order[1], newest]
+    life._sweep(2)
     assert life._kept == {}
+    life._keep_or_let_go(newest)
 
 
 def test_what_a_child_does_not_keep_is_not_kept_again(three, monkeypatch):
@@ -360,9 +362,7 @@ def test_the_oldest_objects_are_found_though_another_one_comes(monkeypatch):
 def test_a_child_keeps_nothing_for_others(fast):
     d = fast.dict(a=1)
     with life._sweeping, life.riding(True):
-        assert in_fork(
-            lambda: not life._kept and not life._sweeping.locked() and not life.stays()
-        )
+        assert in_fork(lambda: not life._kept and not life._sweeping.locked() and not life.stays())
     assert d["a"] == 1
 
 
@@ -439,6 +439,19 @@ def test_a_pickle_of_an_object_that_is_known_has_been_loaded(fast):
     assert pickle.loads(pickle.dumps(d))._direct is d._direct
     del d
     assert fast._number_of_objects() == 0
+
+
+def test_the_record_is_locked_when_another_family_has_loaded_a_pickle(begun, monkeypatch):
+    record, loaded, locked = begun[0].record, life._loaded, []
+
+    def note(*what):
+        locked.append(is_locked(record, "ident"))
+        loaded(*what)
+
+    monkeypatch.setattr(life, "_loaded", note)
+    life.note_loaded(begun[0], "ident", 3)
+    life.note_loaded(begun[0], "ident", 2)
+    assert record["lident"] == 3 and locked == [True, True] and not is_locked(record, "ident")
 
 
 def test_a_server_finds_what_is_there_only(begun):
