@@ -1519,8 +1519,9 @@ MPROC_API int mproc_channel_look(mproc_channel *channel, int side, int end) MPRO
  * before. */
 MPROC_API int mproc_channel_plain(mproc_channel *channel, int side, int end) MPROC_MUST_USE;
 
-/* The caller is about to close its end: senders on the other side ask the kernel whether there is
- * still somebody. Its hold on the channel is another matter (mproc_drop()). */
+/* The caller is about to close its end: the other side asks the kernel whether there is still
+ * somebody, before it sends more or tries in vain to receive. Its hold on the channel is another
+ * matter (mproc_drop()). */
 MPROC_API void mproc_channel_leave(mproc_channel *channel, int side);
 
 /* Invariants (law 12). MPROC_ECORRUPT. */

@@ -89,6 +89,8 @@
  *   receiver   the member that invited or took last; 0: it has closed its end. A hint. Each sender
  *              reads it with each message, so it stands beside the state, and is seldom written.
  *   queued     what the kernel says is on its way while only the marker is.
+ *   sender     the member that marked last; 0: it has closed its end. A hint: a receiver that tries
+ *              in vain, and never waits, leaves the empty ring of a dead one, which hides the end.
  *   ended      1: the kernel has said that no sender is left, which never changes.
  *   *_cpu      where the sides ran last. Hints.
  *   items      an event count: a receiver that naps waits for the next message.
@@ -116,7 +118,8 @@
  * or PASSING half come or gone, the next thread that takes `senders` asks the kernel what it has
  * (channel/way.c): no bytes, so there is no marker; a marker; or a marker and more, so the ring's
  * bytes have been passed. The marker that is to be taken away is looked at first: it may be gone
- * already.
+ * already. A receiver that waits takes `senders` before it sleeps in the kernel. One that only
+ * tries takes it from a dead owner when such a state is in its way.
  *
  * What it does not do: messages above MPROC__RING_MOST that a pipe takes go as bytes, since their
  * sender need not wait, and a ring of such could not be passed to the kernel in one write.

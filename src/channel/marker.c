@@ -127,6 +127,7 @@ bool mproc__marker_put(const struct mproc__end *e, bool patient, bool large) {
         return false;
     }
     way->queued = (uint32_t)queued;
+    mproc__poke64(&way->sender, mproc__self_token());
     mproc__way_set_state(way, MPROC__IN_RING | mproc__way_mark(way));
     return true;
 }

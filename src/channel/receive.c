@@ -310,13 +310,45 @@ static int receive_next(const struct mproc__end *e, mproc_message *message, bool
     return r == -EAGAIN ? receive_plain(e, message) : r;
 }
 
-static int try_next(const struct mproc__end *e, mproc_message *message, bool boxed) {
-    mproc__way_let_gather(e->way);
-    if (!mproc__mutex_try(&e->way->receivers, mproc__mutex_mine())) {
+static int try_once(const struct mproc__end *e, mproc_message *message, bool boxed) {
+    if (!mproc__mutex_try(&e->way->receivers, mproc__mutex_mine()) &&
+        !mproc__way_enter_left(&e->way->receivers)) {
         return -EAGAIN;
     }
     int r = receive(e, message, boxed);
     leave_receivers(e->way, r);
+    return r;
+}
+
+/* Whether what a dead member left may be in the way: its half-done work, or its marker, which hides
+ * the end. A receiver that waits goes through the kernel in the end, and settles it there. One that
+ * tries does not. */
+static bool may_be_left(const struct mproc__way *way) {
+    uint32_t state = mproc__way_state(way);
+    if (state & (MPROC__MARKING | MPROC__PASSING)) {
+        return true;
+    }
+    uint64_t sender = mproc__peek64(&way->sender);
+    return (state & MPROC__IN_RING) && (sender == 0 || mproc__token_dead(sender)) &&
+           !mproc__way_has_any(way);
+}
+
+/* As mproc__passing_settle(). -EAGAIN: a thread that lives is at work. */
+static int settle_now(const struct mproc__end *e) {
+    int64_t before = mproc__way_patience;
+    mproc__way_patience = 0;
+    int r = mproc__passing_settle(e, false);
+    mproc__way_patience = before;
+    return r == -ETIMEDOUT ? -EAGAIN : r;
+}
+
+static int try_next(const struct mproc__end *e, mproc_message *message, bool boxed) {
+    mproc__way_let_gather(e->way);
+    int r = try_once(e, message, boxed);
+    if (r == -EAGAIN && mproc__unlikely(may_be_left(e->way))) {
+        r = settle_now(e);
+        r = r == 0 ? try_once(e, message, boxed) : r;
+    }
     return r;
 }
 
@@ -509,6 +541,7 @@ int mproc_channel_plain(mproc_channel *channel, int side, int fd) {
 void mproc_channel_leave(mproc_channel *channel, int side) {
     if (mproc__channel_known(channel, side)) {
         mproc__poke64(&channel->ways[1 - side].receiver, 0);
+        mproc__poke64(&channel->ways[side].sender, 0);
         mproc__full_fence();
         mproc__eventcount_wake(&channel->ways[side].items);
         mproc__offer_call(&channel->ways[1 - side].offer);

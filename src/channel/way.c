@@ -69,6 +69,10 @@ static int acquire(struct mproc__mutex *mutex, int64_t timeout, enum mproc__mute
     return mproc__mutex_acquire(mutex, timeout, whom, NULL);
 }
 
+bool mproc__way_enter_left(struct mproc__mutex *mutex) {
+    return acquire(mutex, 0, MPROC__FOR_USER_ALWAYS) != -ETIMEDOUT;
+}
+
 static int enter_senders(const struct mproc__end *e, bool sender, int64_t timeout,
                          enum mproc__mutex_for whom) {
     struct mproc__mutex *mutex = &e->way->senders;

@@ -37,6 +37,7 @@ struct mproc__way {
     uint32_t sender_cpu;
     uint32_t queued;
     uint64_t kernel_takes;
+    uint64_t sender;
 
     _Alignas(MPROC__LINE) struct mproc__mutex receivers;
     uint64_t head;
@@ -170,6 +171,10 @@ int mproc__way_enter_senders(const struct mproc__end *e, bool sender, bool alway
 
 /* What a dead owner left of its work is mended by the next thread that has `senders`, too. */
 void mproc__way_enter_receivers(struct mproc__way *way);
+
+/* Without waiting. True: its owner had died, as far as a mere try can tell, and the caller has it;
+ * or it was free after all. */
+bool mproc__way_enter_left(struct mproc__mutex *mutex);
 
 /* How long the calling thread waits for a lock in the two functions below: for ever, but in a poll
  * with a timeout. The thread that has the lock may be stopped. */

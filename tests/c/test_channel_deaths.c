@@ -1,0 +1,189 @@
+/*
+ * test_channel_deaths.c - channels whose member died between two instructions
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * Each test makes by hand what such a death leaves, and goes straight to the call that a program
+ * makes, with nobody else there who would mend it first.
+ */
+#define _GNU_SOURCE
+#include "channel/sides.h"
+#include "channels.h"
+#include "children.h"
+#include "core/mutex.h"
+#include "system/os.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <string.h>
+#include <unistd.h>
+
+#define TRIES 10000 /* a try asks now and then only whether the owner of a lock has died */
+
+struct pair {
+    mproc_channel *channel;
+    int ends[2];
+};
+
+static struct pair make(int duplex) {
+    struct pair p;
+    CHECK_OK(mproc_channel_new(&p.channel, p.ends, duplex));
+    return p;
+}
+
+static void drop(struct pair *p) {
+    drop_channel(p->channel, p->ends);
+}
+
+/* On which side 1 sends. */
+static struct mproc__way *way_of(const struct pair *p) {
+    return &p->channel->ways[1];
+}
+
+static int try_recv(const struct pair *p) {
+    char room[8];
+    size_t n;
+    return mproc_channel_try_recv(p->channel, 0, p->ends[0], room, sizeof room, &n);
+}
+
+/* As a program does that looks between other work. */
+static int try_often(const struct pair *p) {
+    int r = -EAGAIN;
+    for (int i = 0; i < TRIES && r == -EAGAIN; i++) {
+        r = try_recv(p);
+    }
+    return r;
+}
+
+static int recv_one(const struct pair *p) {
+    char room[8];
+    size_t n;
+    return mproc_channel_recv(p->channel, 0, p->ends[0], room, sizeof room, &n);
+}
+
+static int send_word(const struct pair *p) {
+    return mproc_channel_send(p->channel, 1, p->ends[1], "word", 4);
+}
+
+static void invite(const struct pair *p) {
+    CHECK_EQ(try_recv(p), -EAGAIN);
+}
+
+/* Side 1 has sent a message into the ring. */
+static struct pair filled(int duplex) {
+    struct pair p = make(duplex);
+    invite(&p);
+    CHECK_OK(send_word(&p));
+    CHECK(mproc__way_state(way_of(&p)) & MPROC__IN_RING);
+    return p;
+}
+
+/* Side 1 has closed its end and has said so. */
+static void leave(struct pair *p) {
+    mproc_channel_leave(p->channel, 1);
+    close(p->ends[1]);
+    p->ends[1] = -1;
+}
+
+/* ---------------------------------------------------------------- deaths */
+
+/* What the dead one had: a lock or both, and the state that it set under them; 0: none. */
+struct death {
+    struct mproc__way *way;
+    bool receivers, senders;
+    uint32_t state;
+};
+
+static void acquire(struct mproc__mutex *mutex) {
+    CHECK(mproc__mutex_try(mutex, mproc__mutex_mine()));
+}
+
+static void die(void *arg) {
+    const struct death *d = arg;
+    if (d->receivers) {
+        acquire(&d->way->receivers);
+    }
+    if (d->senders) {
+        acquire(&d->way->senders);
+    }
+    if (d->state != 0) {
+        mproc__way_set_state(d->way, d->state);
+    }
+    kill(getpid(), SIGKILL);
+}
+
+static void child_dies(void (*run)(void *), void *arg) {
+    int status;
+    pid_t pid = child_fork(run, arg);
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK(WIFSIGNALED(status));
+}
+
+static void happen(struct death death) {
+    child_dies(die, &death);
+}
+
+/* ---------------------------------------------------------------- trying */
+
+TEST(channel_try_recv_after_a_receiver_died) {
+    for (int duplex = 0; duplex < 2; duplex++) {
+        struct pair p = filled(duplex);
+        happen((struct death){way_of(&p), true, false, 0});
+        CHECK_EQ(mproc_channel_poll(p.channel, 0, p.ends[0], 0), 1);
+        CHECK_EQ(try_often(&p), 0);
+        drop(&p);
+    }
+}
+
+/* It had not written the ring's bytes yet. */
+TEST(channel_try_recv_after_a_death_in_passing) {
+    for (int duplex = 0; duplex < 2; duplex++) {
+        struct pair p = filled(duplex);
+        struct mproc__way *way = way_of(&p);
+        happen((struct death){way, true, true, mproc__way_state(way) | MPROC__PASSING});
+        CHECK_EQ(mproc_channel_poll(p.channel, 0, p.ends[0], 0), 1);
+        CHECK_EQ(try_often(&p), 0);
+        drop(&p);
+    }
+}
+
+/* It had sent no marker yet. */
+TEST(channel_try_recv_after_a_death_in_marking) {
+    for (int duplex = 0; duplex < 2; duplex++) {
+        struct pair p = make(duplex);
+        invite(&p);
+        happen((struct death){way_of(&p), false, true, MPROC__MARKING});
+        leave(&p);
+        CHECK_EQ(try_often(&p), MPROC_EEOF);
+        drop(&p);
+    }
+}
+
+static void send_and_die(void *arg) {
+    CHECK_OK(send_word(arg));
+    kill(getpid(), SIGKILL);
+}
+
+/* The ring is empty, and its marker hides the end. */
+TEST(channel_try_recv_tells_of_the_end_of_the_dead) {
+    for (int duplex = 0; duplex < 2; duplex++) {
+        struct pair p = make(duplex);
+        invite(&p);
+        child_dies(send_and_die, &p);
+        close(p.ends[1]);
+        p.ends[1] = -1;
+        CHECK_EQ(try_often(&p), 0);
+        CHECK_EQ(try_often(&p), MPROC_EEOF);
+        drop(&p);
+    }
+}
+
+TEST(channel_try_recv_tells_of_an_end_that_was_closed) {
+    for (int duplex = 0; duplex < 2; duplex++) {
+        struct pair p = filled(duplex);
+        leave(&p);
+        CHECK_EQ(try_recv(&p), 0);
+        CHECK_EQ(try_often(&p), MPROC_EEOF);
+        drop(&p);
+    }
+}
