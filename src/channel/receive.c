@@ -417,10 +417,16 @@ static bool may_have_here(const struct mproc__way *way) {
            ((mproc__way_state(way) & MPROC__IN_RING) != 0 && mproc__offer_is_there(&way->offer));
 }
 
+/* The end comes behind what is in the ring, where another receiver may have invited a sender since.
+ * An empty ring has to go first: a receiver that took it for the end would look for ever. */
+static bool has_ended(const struct mproc__way *way) {
+    return mproc__peek32(&way->ended) && !(mproc__way_state(way) & MPROC__IN_RING);
+}
+
 /* 1: there is a message in memory, or the end has come; 0: the kernel has the next one, as far as
  * can be seen. */
 static int look_behind(const struct mproc__end *e) {
-    if (may_have_here(e->way) || mproc__peek32(&e->way->ended)) {
+    if (may_have_here(e->way) || has_ended(e->way)) {
         return 1;
     }
     mproc__poke32(&e->way->declined, MPROC__DECLINED); /* it would come and go with each message */

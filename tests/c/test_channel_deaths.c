@@ -187,3 +187,18 @@ TEST(channel_try_recv_tells_of_an_end_that_was_closed) {
         drop(&p);
     }
 }
+
+/* ---------------------------------------------------------------- polling */
+
+/* One receiver has seen the end while another one invited, and a message came into the ring. */
+TEST(channel_poll_of_an_ended_pipe_leaves_the_ring) {
+    struct pair p = filled(0);
+    close(p.ends[1]);
+    p.ends[1] = -1;
+    mproc__poke32(&way_of(&p)->ended, 1);
+    CHECK_EQ(mproc_channel_poll(p.channel, 0, p.ends[0], 0), 1);
+    CHECK_OK(recv_one(&p));
+    CHECK_EQ(mproc_channel_poll(p.channel, 0, p.ends[0], 0), 1);
+    CHECK_EQ(recv_one(&p), MPROC_EEOF);
+    drop(&p);
+}
