@@ -76,11 +76,12 @@ bool mproc__way_enter_left(struct mproc__mutex *mutex) {
 static int enter_senders(const struct mproc__end *e, bool sender, int64_t timeout,
                          enum mproc__mutex_for whom) {
     struct mproc__mutex *mutex = &e->way->senders;
-    int r = acquire(mutex, timeout, whom);
+    uint64_t dead;
+    int r = mproc__mutex_acquire(mutex, timeout, whom, &dead);
     if (r == -EOWNERDEAD) {
         r = mend(e, sender);
         if (r != 0) {
-            mproc__way_release(mutex);
+            mproc__mutex_give_back(mutex, dead);
         }
     }
     return r;

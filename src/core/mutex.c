@@ -422,6 +422,12 @@ static int release_starved(struct mproc__mutex *mutex, uint64_t word) {
     return MPROC_ENOTHELD;
 }
 
+/* M2: a sleeper that is not woken looks for the death when its slice ends. */
+void mproc__mutex_give_back(struct mproc__mutex *mutex, uint64_t dead) {
+    (void)mproc__exchange64(&mutex->word, dead | WAITERS); /* SYNC(mutex.word) */
+    mproc__os_futex_wake(futex_of(mutex), 1);
+}
+
 MPROC__NOINLINE int mproc__mutex_release_marked(struct mproc__mutex *mutex) {
     uint64_t word = mproc__load64(&mutex->word);
     if (mproc__unlikely(word & STARVED)) {

@@ -62,6 +62,9 @@ int mproc__mutex_sleep(struct mproc__mutex *mutex, uint64_t mine, int64_t timeou
 void mproc__mutex_mark(struct mproc__mutex *mutex, uint64_t *since);
 /* M5, for checks. */
 bool mproc__mutex_since_is_past(const uint64_t *since);
+/* The caller has it from a dead owner, and cannot put right what that one left: the next thread
+ * gets it from the dead one, too. */
+void mproc__mutex_give_back(struct mproc__mutex *mutex, uint64_t dead);
 /* The slow way: a thread may wait for it, or it is not held. */
 int mproc__mutex_release_marked(struct mproc__mutex *mutex);
 

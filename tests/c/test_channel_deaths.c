@@ -202,3 +202,19 @@ TEST(channel_poll_of_an_ended_pipe_leaves_the_ring) {
     CHECK_EQ(recv_one(&p), MPROC_EEOF);
     drop(&p);
 }
+
+/* ---------------------------------------------------------------- mending */
+
+/* The member that finds the death cannot ask the kernel, since its descriptor is closed: the next
+ * one has to. */
+TEST(channel_is_mended_by_the_next_when_one_cannot) {
+    for (int duplex = 0; duplex < 2; duplex++) {
+        struct pair p = make(duplex);
+        invite(&p);
+        happen((struct death){way_of(&p), false, true, MPROC__MARKING});
+        CHECK_EQ(mproc_channel_poll(p.channel, 0, 999, 0), -EBADF);
+        leave(&p);
+        CHECK_EQ(recv_one(&p), MPROC_EEOF);
+        drop(&p);
+    }
+}
