@@ -97,8 +97,9 @@
  *   room       the same for a sender that has found the ring full, or waits for a drained kernel.
  *   bytes      1: a sender writes a large message to the kernel, so a receiver does not nap. A
  *              hint.
- *   uninviting 1: the receiving side sends bytes on the other way, so nobody invites on this one.
- *              Written by the thread that has the other way's `senders`.
+ *   uninviting a member of the receiving side that sends bytes on the other way, so nobody invites
+ *              on this one while that member lives; 0: none does. Written by the thread that has
+ *              the other way's `senders`, and set under `receivers`. Cleared when that has died.
  *   steps, rest   how many looks were in vain lately, and how many waits begin without one before
  *              the next: 1, 3, 7, ... 63. Hints.
  *   declined   how many messages are read as bytes before the next invitation. A hint.

@@ -64,9 +64,20 @@ static bool was_declined(struct mproc__way *way) {
     return count_down(&way->declined);
 }
 
+/* Under `receivers`. Whether this side sends bytes on the other way. A member that died doing so
+ * sends no more. */
+static bool is_uninviting(struct mproc__way *way) {
+    uint64_t by = mproc__peek64(&way->uninviting);
+    if (by != 0 && mproc__token_dead(by)) {
+        mproc__poke64(&way->uninviting, 0);
+        return false;
+    }
+    return by != 0;
+}
+
 /* Under `receivers`, without a ring. */
 static void invite(struct mproc__way *way) {
-    if (mproc__peek32(&way->uninviting) != 0) {
+    if (is_uninviting(way)) {
         return;
     }
     mproc__way_set_receiver(way, mproc__self_token());

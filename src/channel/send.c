@@ -210,7 +210,7 @@ static int shut_out_markers(const struct mproc__end *in) {
         return 0;
     }
     mproc__way_enter_receivers(in->way);
-    mproc__poke32(&in->way->uninviting, 1);
+    mproc__poke64(&in->way->uninviting, mproc__self_token());
     (void)mproc__way_uninvite(in->way);
     mproc__way_release(&in->way->receivers);
     return mproc__passing_settle(in, true);
@@ -227,7 +227,7 @@ static int write_bytes_out(const struct mproc__end *e, const struct outgoing *ou
         r = mproc_pipe_sendv(e->fd, out->pieces, out->n);
         mproc__wait_behind_fd = NULL;
     }
-    mproc__poke32(&out->in.way->uninviting, 0);
+    mproc__poke64(&out->in.way->uninviting, 0);
     return r;
 }
 

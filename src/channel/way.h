@@ -51,11 +51,11 @@ struct mproc__way {
     _Alignas(MPROC__LINE) uint32_t state;
     uint32_t socket; /* 1; 0: a pipe */
     uint32_t ended;
+    uint32_t bytes;
     uint64_t ring; /* a block of RING bytes; 0: none yet */
     struct mproc__eventcount items;
     struct mproc__eventcount room;
-    uint32_t bytes;
-    uint32_t uninviting;
+    uint64_t uninviting;
     uint64_t receiver; /* here, since each message's sender reads it */
 
     _Alignas(MPROC__LINE) struct mproc__offer offer;

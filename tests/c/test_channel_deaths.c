@@ -218,3 +218,28 @@ TEST(channel_is_mended_by_the_next_when_one_cannot) {
         drop(&p);
     }
 }
+
+/* ---------------------------------------------------------------- hints */
+
+/* More than the kernel takes: it is blocked. */
+static void send_much(void *arg) {
+    const struct pair *p = arg;
+    static char much[1 << 22];
+    CHECK_OK(mproc_channel_send(p->channel, 0, p->ends[0], much, sizeof much));
+}
+
+/* A side that sends bytes bids nobody to send to it. One that died doing so must not keep the ring
+ * from the other members of its side for ever. */
+TEST(channel_ring_comes_back_after_a_death_in_sending_bytes) {
+    struct pair p = make(1);
+    pid_t pid = child_fork(send_much, &p);
+    while (mproc__os_readable(p.ends[1]) == 0) {
+        sched_yield();
+    }
+    child_kill(pid);
+    invite(&p);
+    CHECK_OK(send_word(&p));
+    CHECK(mproc__way_state(way_of(&p)) & MPROC__IN_RING);
+    CHECK_OK(recv_one(&p));
+    drop(&p);
+}
