@@ -1,0 +1,217 @@
+"""How a process talks to a manager's server: each guard, at the point it is for."""
+
+import os
+import pickle
+import socket
+import types
+
+import pytest
+from conftest import in_thread
+from managed import Served
+
+import mproc
+import mproc.reduction
+from mproc._current import manager_keys
+from mproc._managers import peers
+from mproc._managers.wire import RemoteError, Token
+
+
+class Ends:
+    """Stands for a line or an anchor, or for the connection of one."""
+
+    number = 5
+
+    def __init__(self, **methods):
+        self.closed, self.said, self.references = False, [], []
+        self.__dict__.update(methods)
+
+    def close(self):
+        self.closed = True
+
+    def settle(self, word):
+        assert not self.closed
+        self.said.append(word)
+
+    def taken(self, ident):
+        self.references.append(ident)
+
+    def drop(self, ident):
+        self.references.remove(ident)
+
+    def send(self, message):
+        self.said.append(message)
+
+
+def raising(error):
+    def fail(*args, **kwds):
+        raise error
+
+    return fail
+
+
+@pytest.fixture
+def peer():
+    """A server that is nowhere."""
+    return peers.Peer("\0nowhere", "pickle", b"key")
+
+
+@pytest.fixture
+def anchor(peer):
+    """An anchor and its server's end of the connection."""
+    ours, theirs = socket.socketpair()
+    mine = peers.Anchor(peer, mproc.connection.Connection(ours.detach()), 7)
+    server = mproc.connection.Connection(theirs.detach())
+    yield mine, server
+    mine.close()
+    server.close()
+
+
+# ---- what is said over an anchor
+
+
+def test_pickles_are_noted_in_the_order_of_their_numbers(anchor):
+    mine, server = anchor
+    others = []
+
+    class Notes(list):
+        def append(self, note):
+            others.append(in_thread(mine._numbering.acquire, False))
+            super().append(note)
+
+    mine._noted = Notes()
+    assert (mine.sent("a"), mine.sent("b")) == ((7, 1), (7, 2))
+    assert others == [False, False]
+    assert (server.recv(), server.recv()) == (["+1+a"], ["+2+b"])
+
+
+def test_what_is_noted_as_the_anchor_is_left_is_said(anchor):
+    """By a finalizer, say, for which the anchor was still in use."""
+    mine, server = anchor
+    sends, late = mine._send_noted, ["late"]
+
+    def send_and_be_late():
+        sends()
+        mine._noted.extend(late)
+        late.clear()
+
+    mine._send_noted = send_and_be_late
+    mine.drop("a")
+    assert (server.recv(), server.recv(), mine._noted) == (["a"], ["late"], [])
+
+
+def test_what_is_dropped_while_the_anchor_is_in_use_waits_for_nobody(anchor):
+    mine, server = anchor
+    with mine._sending:
+        mine.drop("a")
+        assert mine._noted == ["a"] and not server.poll(0)
+    mine.drop("b")
+    assert server.recv() == ["a", "b"]
+
+
+def test_an_anchor_that_fails_can_be_used_again(anchor):
+    mine, server = anchor
+    mine._send_noted = raising(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        mine.drop("a")
+    del mine._send_noted
+    mine.drop("b")
+    assert server.recv() == ["a", "b"]
+
+
+def test_an_anchor_that_is_closed_while_it_is_in_use(anchor):
+    mine, _ = anchor
+    noted, other = socket.socketpair()
+    mine._noted.append(noted)
+    mine._send_socket = lambda servers: mine._forget_noted()
+    mine._say()
+    assert mine._noted == [] and noted.fileno() == -1 and not mine._sending.locked()
+    other.close()
+
+
+def test_a_closed_anchor_leaves_no_end_of_a_child(anchor):
+    noted, other = socket.socketpair()
+    anchor[0]._noted.extend(["a", noted])
+    anchor[0].close()
+    assert noted.fileno() == -1 and anchor[0].connection.closed
+    other.close()
+
+
+def test_nothing_is_noted_for_a_server_that_has_ended(anchor):
+    mine, server = anchor
+    server.close()
+    noted, other = socket.socketpair()
+    mine._noted.append(noted)
+    mine.drop("a")
+    assert mine._noted == [] and noted.fileno() == -1
+    other.close()
+    mine._noted.append("b")
+    mine.child().close()
+    assert mine._noted == []
+
+
+def test_two_threads_forget_what_was_noted(anchor):
+    class Notes(list):
+        def pop(self, place):
+            self.clear()  # as another thread has done just now
+            return super().pop(place)
+
+    anchor[0]._noted = Notes("ab")
+    anchor[0].close()
+    assert anchor[0]._noted == []
+
+
+def test_what_is_said_without_waiting_is_short(anchor):
+    """Or the system might take a part of a message, and the next one would follow that."""
+    mine, server = anchor
+    idents = [f"{n:x}" for n in range(250)]
+    mine._noted.extend(idents)
+    child = mine.child()
+    said = [server.recv() for _ in range(3)]
+    assert [len(some) for some in said] == [100, 100, 50] and said[0] + said[1] + said[2] == idents
+    assert server.recv() == peers.FORK
+    child.close()
+
+
+def test_what_the_server_does_not_take_stays_noted(anchor):
+    mine, server = anchor
+    idents = [f"{n:x}" for n in range(250)]
+    mine._noted.extend(idents)
+    send, times = mine._send_frame, iter([True])
+
+    def send_once(what, fds, flags):
+        if not next(times, False):
+            raise BlockingIOError
+        assert flags & socket.MSG_DONTWAIT
+        send(what, fds, flags)
+
+    mine._send_frame = send_once
+    assert mine.child() is None
+    assert mine._noted == idents[100:] and server.recv() == idents[:100]
+    assert not mine._sending.locked()
+
+
+def test_the_last_word_waits_for_its_own_answer(anchor):
+    """The server of a forked child's anchor says a number first."""
+    mine, server = anchor
+    mine._number = 0
+    for result in (9, None):
+        server.send(("#RETURN", result))
+    mine.settle("bye")
+    assert server.recv() == "bye" and mine.number == 9 and not mine.connection.poll(0)
+
+
+def test_a_plain_server_is_told_of_own_references_only(peer):
+    told = []
+    peer.ask = lambda *what: told.append(what)
+    mine = peers.PlainAnchor(peer)
+    mine.taken("a")
+    mine.drop("a")
+    mine.drop("a")  # a parent's
+    assert told == [("decref", "a")]
+    for error in (OSError, EOFError, RemoteError):
+        mine.taken("a")
+        peer.ask = raising(error)
+        mine.drop("a")
+    mine._known = lambda: None
+    mine.taken("a")
+    mine.drop("a")
