@@ -215,3 +215,102 @@ def test_a_plain_server_is_told_of_own_references_only(peer):
     mine._known = lambda: None
     mine.taken("a")
     mine.drop("a")
+
+
+# ---- which anchor it is
+
+
+def test_another_thread_opens_the_anchor_first(peer):
+    mine, others = Ends(), Ends()
+
+    def open_late():
+        peer._anchor = others
+        return mine
+
+    peer._open_first_anchor = open_late
+    assert peer._need_anchor() is others
+    assert mine.closed and not others.closed
+
+
+class Dead(Ends):
+    """An anchor whose server has ended before it said the number."""
+
+    meanwhile = staticmethod(lambda: None)
+
+    @property
+    def number(self):
+        self.meanwhile()
+        raise EOFError
+
+
+def test_a_dead_anchor_is_replaced(peer):
+    dead, fresh = Dead(), Ends()
+    peer._anchor, peer._open_first_anchor = dead, lambda: fresh
+    assert peer._number_of_anchor() == 5
+    assert dead.closed and peer._anchor is fresh
+
+
+def test_a_dead_anchor_that_another_thread_has_replaced(peer):
+    others = Ends()
+    dead = Dead(meanwhile=lambda: setattr(peer, "_anchor", others))
+    peer._anchor, peer._open_first_anchor = dead, raising(AssertionError)
+    assert peer._number_of_anchor() == 5
+    assert dead.closed and peer._anchor is others and not others.closed
+
+
+@pytest.mark.parametrize("error", [RemoteError("no"), KeyboardInterrupt()])
+@pytest.mark.parametrize("opens", ["_open_anchor", "_open_line"])
+def test_a_connection_that_the_server_refuses_is_closed(peer, opens, error):
+    connection = Ends()
+    peer._anchor = Ends()
+    peer._connect = lambda *args: connection
+    peer._ask_over = raising(error)
+    with pytest.raises(type(error)):
+        getattr(peer, opens)()
+    assert connection.closed and [*peer._lines] == []
+
+
+def test_a_line_is_among_those_that_a_child_closes(peer):
+    connection, peer._anchor = Ends(), Ends()
+    peer._connect, peer._ask_over = lambda: connection, lambda *what: None
+    assert peer._open_line() is connection and [*peer._lines] == [connection]
+
+
+@pytest.mark.parametrize("step", ["attend", "_await"])
+def test_a_connection_that_cannot_be_made_is_closed(peer, step, monkeypatch):
+    connection = Ends()
+    monkeypatch.setattr(mproc.connection, "SocketClient", lambda address: connection)
+    monkeypatch.setattr(peers, step, raising(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        peer._connect()
+    assert connection.closed
+
+
+def test_a_server_that_says_nothing(peer, monkeypatch):
+    silent = Ends(poll=lambda seconds: False, recv_bytes=raising(AssertionError))
+    monkeypatch.setattr(mproc.connection, "SocketClient", lambda address: silent)
+    with pytest.raises(TimeoutError):
+        peer._connect(1.0)
+    assert silent.closed
+    with pytest.raises(TimeoutError):
+        peer._ask_over(silent, "hold", 0, patience=1.0)
+    peers._await(Ends(poll=raising(AssertionError)), None)
+
+
+def test_a_server_that_knows_no_holders_is_asked_over_one_connection_a_question(peer):
+    answer, made = pickle.dumps(("#RETURN", 3)), []
+    peer._open_anchor = raising(RemoteError("no function 'hold'"))
+
+    def connect():
+        made.append(Ends(recv_bytes=lambda: answer))
+        return made[-1]
+
+    peer._connect = connect
+    assert peer.ask("number_of_objects") == 3 == peer.ask("number_of_objects")
+    assert peer._plain and [one.closed for one in made] == [True, True]
+    assert "line" not in peer._local.__dict__
+    made.clear()
+    answer = pickle.dumps(("#RETURN", ("ident", ())))
+    again = peers.Peer(peer.address, "pickle", b"key")
+    again._open_anchor, again._connect = peer._open_anchor, connect
+    assert again.create("list", (), {}) == ("ident", ()) and [one.closed for one in made] == [True]
