@@ -314,3 +314,87 @@ def test_a_server_that_knows_no_holders_is_asked_over_one_connection_a_question(
     again = peers.Peer(peer.address, "pickle", b"key")
     again._open_anchor, again._connect = peer._open_anchor, connect
     assert again.create("list", (), {}) == ("ident", ()) and [one.closed for one in made] == [True]
+
+
+# ---- lines
+
+
+def test_an_object_that_cannot_be_pickled_costs_no_line(served):
+    """At the server the line is a thread, which may own locks."""
+    a = served.list()
+    line = a._peer._local.line
+    with pytest.raises(Exception, match="pickle"):
+        a.append(lambda: 1)
+    assert a._peer._local.line is line and not line.closed
+    a.append(1)
+    assert a[:] == [1]
+
+
+@pytest.mark.parametrize("error", [OSError, EOFError, KeyboardInterrupt])
+@pytest.mark.parametrize("step", ["send", "recv_bytes"])
+def test_a_call_that_fails_half_way_closes_its_line(peer, step, error):
+    if step == "send" and error is EOFError:
+        error = BrokenPipeError
+    line = peer._local.line = Ends(**{step: raising(error)})
+    with pytest.raises(error):
+        peer.request("ident", "method")
+    assert line.closed and "line" not in peer._local.__dict__
+
+
+def test_a_line_is_free_while_its_reply_is_read(peer):
+    """A proxy in it takes its reference over the line."""
+    seen = []
+    line = peer._local.line = Ends(recv_bytes=lambda: b"reply")
+    peer._read = lambda message, ident: seen.append((peer._local.line, message, ident))
+    peer.request("ident", "method")
+    assert seen == [(line, b"reply", "ident")]
+
+
+def test_a_reply_that_cannot_be_read_is_nobodys_any_more(peer):
+    with pytest.raises(pickle.UnpicklingError):
+        peer._read(b"no pickle", "nonce-1")
+    assert peers._reading.peer is None and peers._reading.nonce == ""
+    token = Token("list", peer.address, "nonce-1")
+    peers.complete(token, kwds := {})
+    assert kwds == {}
+
+
+def test_replies_within_replies(peer, monkeypatch):
+    other = peers.Peer("\0elsewhere", "pickle", b"other")
+    token, kwds = Token("list", "\0inside", "nonce-1"), {}
+
+    def read(message):
+        if message:
+            other._read(b"", "other-1")
+            peers.complete(token, kwds)
+        return "#RETURN", None
+
+    monkeypatch.setattr(peer, "_wire", types.SimpleNamespace(read=read))
+    monkeypatch.setattr(other, "_wire", peer._wire)
+    peer._read(b"outer", "nonce-2")
+    assert (token.address, kwds) == (peer.address, {"authkey": b"key"})
+
+
+def test_a_key_that_a_proxy_has_is_not_replaced(peer, monkeypatch):
+    token = Token("list", peer.address, "nonce-1")
+    manager_keys[peer.address] = b"another"
+    try:
+        peers.complete(token, kwds := {"authkey": b"its own"})
+        assert kwds == {"authkey": b"its own"}
+        peers.complete(token, kwds := {})
+        assert kwds == {"authkey": b"another"}
+        monkeypatch.setattr(peers._reading, "peer", peer)
+        peers.complete(token, kwds := {"authkey": b"its own"})
+        assert kwds == {"authkey": b"its own"}
+    finally:
+        del manager_keys[peer.address]
+
+
+def test_an_arrival_within_an_arrival():
+    with peers.arrival("a", 1, 2):
+        assert (peers.arriving("a"), peers.arriving("b")) == ((1, 2), ())
+        with pytest.raises(EOFError), peers.arrival("b", 3, 4):
+            assert (peers.arriving("a"), peers.arriving("b")) == ((), (3, 4))
+            raise EOFError
+        assert peers.arriving("a") == (1, 2)
+    assert peers.arriving("a") == ()
