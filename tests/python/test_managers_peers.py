@@ -398,3 +398,71 @@ def test_an_arrival_within_an_arrival():
             raise EOFError
         assert peers.arriving("a") == (1, 2)
     assert peers.arriving("a") == ()
+
+
+# ---- references
+
+
+def test_references_that_came_with_an_object_are_taken_once_each(peer):
+    asked = []
+    peer._anchor, peer.ask = Ends(), lambda *what: asked.append(what)
+    peer.received("a")
+    peer.received("a")
+    first, second = peer.take("a"), peer.take("a")
+    assert asked == [] and peer._received == {}
+    third = peer.take("a")
+    assert asked == [("incref", "a")] and peer._anchor.references == ["a"] * 3
+    peer.drop_received("a")
+    assert peer._anchor.references == ["a"] * 3
+    del first, second, third
+    assert peer._anchor.references == []
+    peer.received("a")
+    peer.drop_received("a")
+    assert peer._anchor.references == [] and peer._received == {}
+
+
+def test_all_references_are_dropped_with_a_word(peer):
+    mine, inherited = Ends(), Ends()
+    peer._anchor, peer._inherited = mine, {1: inherited, 2: mine}
+    peer.drop_all()
+    for one in (mine, inherited):
+        assert one.said == ["bye"] and one.closed
+    assert "_anchor" not in peer.__dict__ and peer._inherited == {}
+    peer.drop_all()
+
+
+LAST_LOOK = """
+import mproc
+from mproc import util
+from mproc.managers import SyncManager
+
+class Own(SyncManager):
+    pass
+
+if __name__ == "__main__":
+    manager = Own(ctx=mproc.get_context("fork"))
+    manager.start()
+    a = manager.list()
+    util.Finalize(None, lambda: print(manager._number_of_objects()), exitpriority=5)
+"""
+
+
+def test_references_are_dropped_before_the_manager_ends(program):
+    program.write("look.py", LAST_LOOK)
+    assert program.output("look.py") == "0\n"
+
+
+def test_references_are_dropped_at_the_exit_of_each_process(peer, monkeypatch):
+    """A child that ends has no finalizers of its parent's, or has called them."""
+    made = []
+    monkeypatch.setattr(peers.util, "Finalize", lambda *what, exitpriority: made.append(what))
+    monkeypatch.setattr(peers, "_all_peers", lambda: [peer])
+    for active, number in ((True, 0), (False, 1)):
+        finalizer = types.SimpleNamespace(still_active=lambda active=active: active)
+        monkeypatch.setattr(peers, "_finalizer", finalizer)
+        peers._child.after_fork()
+        assert made == []
+        peer._anchor = Ends()
+        peers._child.after_fork()
+        assert made == [(None, peers._drop_all)] * number
+        del peer._anchor
