@@ -466,3 +466,91 @@ def test_references_are_dropped_at_the_exit_of_each_process(peer, monkeypatch):
         peers._child.after_fork()
         assert made == [(None, peers._drop_all)] * number
         del peer._anchor
+
+
+# ---- children
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_a_child_closes_what_is_its_parents(peer, made):
+    lines, inherited, parents, childs = [Ends(), Ends()], Ends(), Ends(), Ends()
+    peer._lines.update(lines)
+    peer._local.line = lines[0]
+    peer._anchor, peer._inherited = parents, {1: inherited}
+    peer._next_anchor = childs if made else None
+    peer.after_fork_in_child()
+    assert all(one.closed for one in (*lines, inherited, parents)) and not childs.closed
+    assert peer.__dict__.get("_anchor") is (childs if made else None)
+    assert [*peer._lines] == [] and peer._local.__dict__ == {}
+    assert peer._inherited == {} and peer._next_anchor is None
+
+
+def test_a_parent_closes_what_is_its_childs(peer):
+    parents = peer._anchor = Ends()
+    childs = peer._next_anchor = Ends()
+    peer.after_fork_in_parent()
+    assert childs.closed and not parents.closed and peer._next_anchor is None
+    peer.after_fork_in_parent()
+    assert peer._anchor is parents
+
+
+def test_an_anchor_that_cannot_be_made_prevents_no_fork(peer):
+    peer._anchor = Ends(child=raising(RuntimeError("no more of them")))
+    peer.before_fork()
+    assert peer._next_anchor is None
+    peer._plain, peer._anchor_of_child = True, raising(KeyboardInterrupt)
+    peer.before_fork()
+
+
+def test_references_that_a_child_is_given_have_one_anchor(peer, anchor, monkeypatch):
+    asked, opened = [], []
+    monkeypatch.setattr(mproc.reduction, "DupFd", lambda fd: fd)
+
+    def open_anchor():
+        opened.append(True)
+        return anchor[0]
+
+    peer._open_anchor, peer.ask = open_anchor, lambda *what: asked.append(what)
+    closed = []
+    popen = types.SimpleNamespace(close_after_start=closed.append)
+    given = [peer.give_to_child(ident, popen) for ident in "ab"]
+    assert given[0] == given[1] and given[0][1] == 7 and opened == [True]
+    assert asked == [("give", 7, "a"), ("give", 7, "b")] and closed == [anchor[0].connection]
+    assert peer.give_to_child("a", object()) is None
+    peer._plain = True
+    assert peer.give_to_child("a", popen) is None
+
+
+def test_anchors_that_a_child_is_given(peer, monkeypatch):
+    made = []
+
+    def make(peer, connection, number):
+        made.append(Ends(number=number))
+        return made[-1]
+
+    monkeypatch.setattr(peers, "Anchor", make)
+    monkeypatch.setattr(mproc._mproc, "Connection", lambda fd: fd)
+    duplicate = types.SimpleNamespace(detach=lambda: 0)
+    for number, ident in ((1, "a"), (1, "b"), (2, "c")):
+        peer.inherit(ident, duplicate, number)
+    assert [one.number for one in made] == [1, 2] and peer._anchor is made[0]
+    assert peer._received == {"a": 1, "b": 1} and made[0].references == ["a", "b"]
+    assert peer._inherited == {1: made[0], 2: made[1]}
+
+
+def test_a_server_of_the_parent_is_not_the_childs():
+    server = Served(authkey=b"key").get_server()
+    peers.register_server(server)
+    try:
+        assert peers.server_of(f"{server.nonce}-1") is server
+        assert peers.server_of("other-1") is None
+        pid = os.fork()
+        if pid == 0:
+            closed = server.listener._listener._socket.fileno() == -1
+            os._exit(0 if closed and peers.server_of(f"{server.nonce}-1") is None else 1)
+        assert os.waitpid(pid, 0)[1] == 0
+    finally:
+        peers.forget_server(server)
+        peers.forget_server(server)
+        server.listener.close()
+    assert peers.server_of(f"{server.nonce}-1") is None
