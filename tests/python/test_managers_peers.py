@@ -323,7 +323,7 @@ def test_an_object_that_cannot_be_pickled_costs_no_line(served):
     """At the server the line is a thread, which may own locks."""
     a = served.list()
     line = a._peer._local.line
-    with pytest.raises(Exception, match="pickle"):
+    with pytest.raises((AttributeError, pickle.PicklingError)):
         a.append(lambda: 1)
     assert a._peer._local.line is line and not line.closed
     a.append(1)
