@@ -345,17 +345,16 @@ static void to_invited(struct scene *s) {
 #define OP(title, setup_, operate_) OP_MEANWHILE(title, setup_, operate_, NULL)
 
 /* After each instruction: the states between two of a change-over last for one. */
-#define OP_UNTIL_END(title, setup_, operate_)                                                      \
+#define OP_STRAIGHT(title, setup_, operate_, verify_)                                              \
     {                                                                                              \
-        .name = "channel " title, .setup = setup_, .operate = operate_,                            \
-        .verify = verify_until_end, .teardown = teardown                                           \
-    }
-
-#define OP_TRIES(title, setup_, operate_)                                                          \
-    {                                                                                              \
-        .name = "channel " title, .setup = setup_, .operate = operate_, .verify = verify_tries,    \
+        .name = "channel " title, .setup = setup_, .operate = operate_, .verify = verify_,         \
         .teardown = teardown                                                                       \
     }
+
+#define OP_UNTIL_END(title, setup, operate)                                                        \
+    OP_STRAIGHT(title ", receive until the end", setup, operate, verify_until_end)
+#define OP_TRIES(title, setup, operate)                                                            \
+    OP_STRAIGHT(title ", try until the end", setup, operate, verify_tries)
 
 #define OPS(title, name, operate)                                                                  \
     OP(title " (socket, receive)", name##_socket_recv, operate),                                   \
@@ -397,21 +396,20 @@ static const struct crash_op ops[] = {
      .verify = verify,
      .teardown = teardown},
     OPS("leave", still, leave),
-    OP_UNTIL_END("send accepts, receive until the end (socket)", invited_socket_recv, send_small),
-    OP_UNTIL_END("send accepts, receive until the end (pipe)", invited_pipe_recv, send_small),
-    OP_UNTIL_END("send passes ring, receive until the end (socket)", ring_socket_recv, send_large),
-    OP_UNTIL_END("send passes ring, receive until the end (pipe)", ring_pipe_recv, send_large),
-    OP_UNTIL_END("sender plain, receive until the end (socket)", still_socket_senders,
-                 senders_bytes),
-    OP_UNTIL_END("sender plain, receive until the end (pipe)", still_pipe_senders, senders_bytes),
-    OP_UNTIL_END("receive from ring, receive until the end (socket)", full_socket_recv, take_one),
-    OP_UNTIL_END("receive from ring, receive until the end (pipe)", full_pipe_recv, take_one),
-    OP_TRIES("send accepts, try until the end (socket)", invited_socket_recv, send_small),
-    OP_TRIES("send accepts, try until the end (pipe)", invited_pipe_recv, send_small),
-    OP_TRIES("send passes ring, try until the end (socket)", ring_socket_recv, send_large),
-    OP_TRIES("send passes ring, try until the end (pipe)", ring_pipe_recv, send_large),
-    OP_TRIES("receive from ring, try until the end (socket)", full_socket_recv, take_one),
-    OP_TRIES("receive from ring, try until the end (pipe)", full_pipe_recv, take_one),
+    OP_UNTIL_END("send accepts (socket)", invited_socket_recv, send_small),
+    OP_UNTIL_END("send accepts (pipe)", invited_pipe_recv, send_small),
+    OP_UNTIL_END("send passes ring (socket)", ring_socket_recv, send_large),
+    OP_UNTIL_END("send passes ring (pipe)", ring_pipe_recv, send_large),
+    OP_UNTIL_END("sender plain (socket)", still_socket_senders, senders_bytes),
+    OP_UNTIL_END("sender plain (pipe)", still_pipe_senders, senders_bytes),
+    OP_UNTIL_END("receive from ring (socket)", full_socket_recv, take_one),
+    OP_UNTIL_END("receive from ring (pipe)", full_pipe_recv, take_one),
+    OP_TRIES("send accepts (socket)", invited_socket_recv, send_small),
+    OP_TRIES("send accepts (pipe)", invited_pipe_recv, send_small),
+    OP_TRIES("send passes ring (socket)", ring_socket_recv, send_large),
+    OP_TRIES("send passes ring (pipe)", ring_pipe_recv, send_large),
+    OP_TRIES("receive from ring (socket)", full_socket_recv, take_one),
+    OP_TRIES("receive from ring (pipe)", full_pipe_recv, take_one),
     OP("send passes full ring (socket)", crammed_socket, send_small),
     OP("send passes full ring (pipe)", crammed_pipe, send_small),
     OP_MEANWHILE("send sleeps (socket)", crammed_socket, send_small, take_meanwhile),

@@ -14,15 +14,15 @@ A process that loads a pickle finds addresses in it, of objects that may have go
 first, and looks then: the Buffers say which ones they are, and the others are there as long as the
 keeper is.
 
-Shared state. The Buffer of a Life, bytes: 0 the state, 8..16 the nonce. Any process sets the state
-ODD; the manager's process alone sets DEAD, before it gives up anything. The Buffer of a token: its
-ident, constant, and in its last byte whether a dict or set is odd (direct/keys.py). The record:
-"s" + ident is the number of the last pickle, "l" + ident that of the last one loaded, "o" + ident
-what the object is made of, for the manager's server, which serves it to other families; "n" + name
-a segment of shared memory to be unlinked (late.py); "address" is the server's, and "server" says
-whether there is one. The key ident is locked by the keeper while it looks and gives up, and by
-whoever loads. Finalizers look, and who loads may be stopped: the keeper does not wait for the lock,
-and keeps what somebody is loading.
+Shared state. The Buffer of a Life, bytes: 0 the state, 8..16 the nonce. Any process changes PLAIN
+to ODD, in one step; the manager's process alone sets DEAD, before it gives up anything. The Buffer
+of a token: its ident, constant, and in its last byte whether a dict or set is odd (direct/keys.py).
+The record: "s" + ident is the number of the last pickle, "l" + ident that of the last one loaded,
+"o" + ident what the object is made of, for the manager's server, which serves it to other families;
+"n" + name a segment of shared memory to be unlinked (late.py); "address" is the server's, and
+"server" says whether there is one. The key ident is locked by the keeper while it looks and gives
+up, and by whoever loads. Finalizers look, and who loads may be stopped: the keeper does not wait
+for the lock, and keeps what somebody is loading.
 
 If a process dies at any point, its holds are given back, and what it alone kept is gone. A lock of
 the record is taken over. A pickle that it had counted and not sent keeps the object until the

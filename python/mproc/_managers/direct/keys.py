@@ -165,7 +165,7 @@ class OnKeys(OnTable):
         NaN, is never there.
         """
         memoryview(self.token)[_life.ODD_AT] = 1  # before the manager's, which is looked at first
-        self.life.buffer._change(0, PLAIN, ODD)  # not a manager's that is being shut down: DEAD
+        self.life.buffer._change(0, PLAIN, ODD)  # in one step: it may become DEAD meanwhile
         while True:
             place = self._find(key)
             old, version = self.table._read(place) or (None, 0)
