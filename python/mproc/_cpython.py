@@ -410,9 +410,10 @@ def _check_exec(pid: int, path: bytes, failed: int) -> None:
 def child_intent(tracker: ModuleType | None) -> Any:
     """Return the object whose `preserve_fd` tells that module whose fork is to come.
 
-    From Python 3.14 on it leaves its process to the parent in a fork that is not said to be that of
-    a multiprocessing.Process. A child that attaches shared memory would then start another one,
-    which removes the memory at the child's end. None: there is no such difference.
+    From Python 3.14 on, and in late releases of 3.13, it leaves its process to the parent in a fork
+    that is not said to be that of a multiprocessing.Process. A child that attaches shared memory
+    would then start another one, which removes the memory at the child's end. None: there is no
+    such difference.
     """
     return getattr(tracker, "_fork_intent", None)
 

@@ -34,7 +34,7 @@ __all__ = ["BaseProcess", "active_children", "current_process", "parent_process"
 # os.fork() as the interpreter has it; where a tool follows children it is another function.
 _fork: object = os.fork if isinstance(os.fork, type(len)) else None
 _WARNS_OF_THREADS = sys.version_info >= (3, 12)
-_TRACKER_ASKS = sys.version_info >= (3, 14)  # the standard one, who forks: child_intent()
+_TRACKER_ASKS = sys.version_info >= (3, 13, 12)  # the standard one, who forks: child_intent()
 
 try:
     ORIGINAL_DIR: str | None = os.path.abspath(os.getcwd())
