@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CHILDREN_RUN_EXIT_FUNCTIONS",
+    "FREE_THREADED",
     "SIGCONT",
     "SIGINT",
     "MutableMapping",
@@ -419,6 +420,10 @@ def child_intent(tracker: ModuleType | None) -> Any:
 
 
 # ---- the interpreter
+
+# Whether this build can do without the interpreter's lock. What one thread has made, and another
+# one has dropped, is freed in such a build when the first one runs Python code again.
+FREE_THREADED = "t" in getattr(sys, "abiflags", "")
 
 
 def interpreter_options() -> dict[str, str | bool]:

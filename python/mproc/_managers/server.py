@@ -47,7 +47,7 @@ from _thread import start_new_thread as _start_new_thread
 from itertools import count as _count
 
 from .. import process, util
-from .._cpython import RLock
+from .._cpython import FREE_THREADED, RLock
 from .._descriptor import kept_pipe
 from .._mproc import Connection, reducers
 from ..connection import wait
@@ -72,6 +72,7 @@ if TYPE_CHECKING:
 
 BACKLOG = 128  # connections that may wait to be accepted
 ACCEPT_PAUSE = 0.05  # seconds until the next try, when the process has no descriptor left
+FREEING_PAUSE = 1.0  # seconds until an idle thread frees what others have dropped: FREE_THREADED
 _INT = 4  # bytes of a descriptor's number
 
 # Operators whose result is the object itself: the client has its proxy, and needs no copy.
@@ -141,9 +142,21 @@ class Session:
         if self.undo is not None:
             connection.poll(None)
             self._check_reset(connection)
+        if FREE_THREADED:
+            self._wait_and_free(connection)
         if self.anchors:
             self._look_for_descriptor(connection)
         return connection.recv_bytes()
+
+    @staticmethod
+    def _wait_and_free(connection: Connection) -> None:
+        """Wait for a request; meanwhile run now and then, which frees what others have dropped.
+
+        A client may drop its last reference over another connection than that by which it came:
+        the object would stay until the next request, or the end, of whoever had it first.
+        """
+        while not connection.poll(FREEING_PAUSE):
+            pass
 
     def _look_for_descriptor(self, connection: Connection) -> None:
         """Wait for a request, and take the descriptor that comes with it."""
