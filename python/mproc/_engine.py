@@ -156,6 +156,12 @@ class Engine(_mproc.Engine):
         self._bell = _allocate_lock()
         self._bell.acquire()
 
+    def _end_at_exit(self, priority: int, end: Callable[[Any], object]) -> None:
+        """Have it ended at its owner's exit; `_at_exit` is the key by which that is taken back."""
+        key: Any = None  # it may be gone before there is one
+        reference = _reference(self, lambda _: _current.finalizers.pop(key, None))
+        key = self._at_exit = _current.at_exit(priority, lambda: _end_living(reference, end))
+
     def _make_tasks(self, seats: int) -> Any:
         kind = _mproc.Pool if self._sealer is None else self._sealer.SealedPool
         pool = kind(self, seats, RESTART, self._is_fragile, self._is_outlived)
@@ -351,6 +357,12 @@ class Engine(_mproc.Engine):
         if self._has_work():
             self._need_helper()  # it came too late for this thread
         return False
+
+
+def _end_living(reference: Callable[[], Engine | None], end: Callable[[Any], object]) -> None:
+    engine = reference()
+    if engine is not None and engine._owner == _getpid():
+        end(engine)
 
 
 def _not_closed(seats: list[Any]) -> list[Any]:

@@ -14,8 +14,6 @@ import errno
 import os
 
 from . import _mproc
-from ._cpython import ref as _reference
-from ._current import at_exit as _at_exit
 from ._current import finalizers as _finalizers
 from ._engine import PATIENCE, RESTART, Engine, HasOptions, place_for
 from ._mproc import getpid as _getpid
@@ -183,14 +181,9 @@ class Pool(HasOptions, Engine):
         self._terminating = _mproc.Turn()
         self._set_up(processes, context)
         self._start_workers()
-        self._end_at_exit()
+        # Before the exit ends the children: a thread would replace them.
+        self._end_at_exit(EXIT_PRIORITY, lambda pool: pool.terminate())
         self._state = RUN
-
-    def _end_at_exit(self) -> None:
-        """Terminate the pool before the exit ends the children: a thread would replace them."""
-        key: Any = None  # the pool may be gone before there is one
-        reference = _reference(self, lambda _: _finalizers.pop(key, None))
-        key = self._at_exit = _at_exit(EXIT_PRIORITY, lambda: _terminate(reference))
 
     # -- workers
 
@@ -732,12 +725,6 @@ _HANDLERS = ("_result_handler", "_task_handler", "_worker_handler", "_terminate"
 _MAKERS = ("_get_tasks", "_guarded_task_generation")
 _LOOKS = ("_get_sentinels", "_get_worker_sentinels", "_join_exited_workers")
 _show(Pool, *_QUEUES, *_HANDLERS, *_MAKERS, *_LOOKS)
-
-
-def _terminate(reference: Callable[[], Pool | None]) -> None:
-    pool = reference()
-    if pool is not None and pool._owner == _getpid():
-        pool.terminate()
 
 
 _ELSEWHERE = {

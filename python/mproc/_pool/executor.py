@@ -34,9 +34,9 @@ import threading
 from concurrent.futures import BrokenExecutor
 from weakref import WeakSet
 
-from .. import _mproc, process, util
+from .. import _mproc, process
 from .._cpython import before_threads_end
-from .._cpython import ref as _reference
+from .._current import finalizers
 from .._engine import Engine
 from .._mproc import getpid as _getpid
 from .._worker import Workplace, import_for_workers
@@ -52,6 +52,7 @@ from .errors import (
     representation,
 )
 from .future import Future, Released, Waiters
+from .helper import be as _  # noqa: F401 # before the fork of workers: after it each page is copied
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -237,9 +238,7 @@ class ExecutorEngine(Engine):
         self._finished = False
         self._broken: str | None = None
         self._reason: BaseException | None = None
-        self._at_exit = util.Finalize(
-            None, _finish_at_exit, args=(_reference(self),), exitpriority=EXIT_PRIORITY
-        )
+        self._end_at_exit(EXIT_PRIORITY, lambda engine: engine._finish())
         engines.add(self)
 
     # -- workers
@@ -495,7 +494,7 @@ class ExecutorEngine(Engine):
             self._join_workers()
             self._join_helper(None)
         self._finished = True
-        self._at_exit.cancel()
+        finalizers.pop(self._at_exit, None)
 
     def _join_workers(self) -> None:
         if self._broken is not None:
@@ -528,12 +527,6 @@ class ExecutorEngine(Engine):
 
 engines: WeakSet[ExecutorEngine] = WeakSet()
 _exiting = False
-
-
-def _finish_at_exit(reference: Callable[[], ExecutorEngine | None]) -> None:
-    engine = reference()
-    if engine is not None:
-        engine._finish()
 
 
 def finish_all() -> None:
