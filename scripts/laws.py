@@ -94,7 +94,6 @@ UNTAGGED = {
     "src/core/wait.c: unnoted": "a number for people",
     "src/core/trace.c: hash": "whoever uses a name writes its text first",
     "src/dict/write.c: next_rank": "a number for the order, and no more",
-    "src/pool/taskq.c: failed": "a number for people",
     "src/pool/taskq.c: claim": "written in a section of the queue",
     "src/pool/wait.c: news": "changed under the pool's lock; the kernel compares it",
     "src/process/init.c: attached": "says who is first, and no more",

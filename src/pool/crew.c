@@ -204,7 +204,7 @@ static bool collect_worker(mproc_pool *pool, unsigned seat, int code, struct end
     if (mproc_taskq_worker_died(pool->tasks, seat, &ticket) == 1) {
         end->fatal = is_fatal_for(mproc__open_at(pool, ticket));
         how->task = mproc__peek64(&mproc__taskq_seat(pool->tasks, seat)->item);
-        mproc__taskq_count_failure(pool->tasks);
+        mproc__taskq_count_failure(pool->tasks, seat, ticket);
         mproc__book_failure(pool, ticket, *how);
     }
     part_with(pool, seat);

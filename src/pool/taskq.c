@@ -15,9 +15,10 @@
  *                    reads.
  *   seat->token      the worker that has the seat, 0: free. By compare-and-swap; freed by the
  *                    owner.
- *   failed           how many tasks of a pool have failed, for those who look from outside. Workers
- *                    and the owner add to it by atomic steps.
  *   seat->item, state   a pool's; see taskq.h.
+ *   seat->failed     how many tasks have failed there, for those who look from outside. The worker
+ *                    counts before it hands in, in one store that names the task; the owner counts
+ *                    the task of a worker that is dead and reaped, unless that task is named there.
  *   seat->name       a pool's worker writes it when the function is another than that of the task
  *                    before. Between two tasks it says what the last one was.
  *   seat->noted      a pool's owner writes it when it looks after its workers. Both are for those
@@ -50,7 +51,6 @@ struct mproc_taskq {
     uint64_t tasks;   /* mproc_queue * */
     uint64_t results; /* mproc_queue *; each message: the ticket, then the result */
     uint64_t seats;
-    uint64_t failed;
     struct mproc__seat seat[]; /* cache line by cache line, whatever the block's start is */
 };
 
@@ -318,8 +318,14 @@ int mproc_taskq_check(mproc_taskq *tasks, char *why, size_t size) {
 
 /* ---------------------------------------------------------------- from outside */
 
-void mproc__taskq_count_failure(mproc_taskq *tasks) {
-    (void)mproc__add64(&tasks->failed, 1);
+void mproc__taskq_count_failure(mproc_taskq *tasks, unsigned seat, uint64_t ticket) {
+    struct mproc__seat *s = &tasks->seat[seat];
+    uint64_t claim = (ticket + 1) & MPROC__SEAT_CLAIM;
+    uint64_t failed = mproc__peek64(&s->failed);
+    if ((failed & MPROC__SEAT_CLAIM) != claim) {
+        uint64_t count = (failed >> MPROC__SEAT_CLAIM_BITS) + 1;
+        mproc__poke64(&s->failed, count << MPROC__SEAT_CLAIM_BITS | claim);
+    }
 }
 
 static size_t seats_in(const mproc_taskq *copy, size_t size) {
@@ -335,8 +341,8 @@ bool mproc__taskq_facts(const void *copy, size_t size, struct mproc__facts *out)
     size_t seats = seats_in(q, size);
     out->inside[0] = q->tasks;
     out->inside[1] = q->results;
-    out->failed = q->failed;
     for (size_t i = 0; i < seats; i++) {
+        out->failed += q->seat[i].failed >> MPROC__SEAT_CLAIM_BITS;
         out->total += q->seat[i].token != 0;
         out->done += q->seat[i].token != 0 && q->seat[i].claim != 0;
     }

@@ -18,14 +18,17 @@ enum mproc__worker_state { MPROC__WORKER_NEW = 0, MPROC__WORKER_READY, MPROC__WO
 struct mproc__seat {
     _Alignas(MPROC__LINE) uint64_t claim; /* ticket + 1 of the task that it has, 0: none */
     uint64_t token;                       /* the worker, 0: the seat is free */
-    uint64_t item;  /* of a map's chunk: the item that the worker is at; the worker's */
-    uint32_t state; /* enum mproc__worker_state; for pools only */
-    uint32_t name;  /* of the function that its task runs: a row of core/trace.h; 0: not known */
-    uint64_t noted; /* when the owner has seen first that it has this task; see below */
+    uint64_t item;   /* of a map's chunk: the item that the worker is at; the worker's */
+    uint32_t state;  /* enum mproc__worker_state; for pools only */
+    uint32_t name;   /* of the function that its task runs: a row of core/trace.h; 0: not known */
+    uint64_t noted;  /* when the owner has seen first that it has this task; see below */
+    uint64_t failed; /* how many tasks have failed in this seat; see below */
 };
 
 /* `noted` is one word, so that whoever looks from outside sees the time of one task and not of the
- * next: ms of mproc__os_now(), rounded up, above the last bits of the claim that was seen. */
+ * next: ms of mproc__os_now(), rounded up, above the last bits of the claim that was seen. `failed`
+ * is one word, so that a worker that dies has counted its task or has not: the number above the
+ * last bits of the claim that was counted last. */
 #define MPROC__SEAT_CLAIM UINT64_C(0xffffff)
 #define MPROC__SEAT_CLAIM_BITS 24
 
@@ -60,8 +63,10 @@ int mproc__taskq_put_many(mproc_taskq *tasks, const struct iovec *head, const st
 int mproc__taskq_collect_many(mproc_taskq *tasks, mproc_message *messages, uint64_t *tickets,
                               size_t n, size_t *got, bool *noticed, int64_t timeout);
 
-/* Another task has failed: those who look from outside are told how many have. */
-void mproc__taskq_count_failure(mproc_taskq *tasks);
+/* The task that a seat's worker has, or had when it died, fails: those who look from outside are
+ * told how many have. Of several calls for one task the first counts. For the worker, or for the
+ * owner when the worker is dead and reaped. */
+void mproc__taskq_count_failure(mproc_taskq *tasks, unsigned seat, uint64_t ticket);
 
 /* Results that nobody has collected. */
 uint64_t mproc__taskq_results(const mproc_taskq *tasks);

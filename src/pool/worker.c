@@ -57,7 +57,6 @@ struct mproc_worker {
     int socket; /* notify.c; -1: not made yet */
     uint64_t done;
     bool fails;                 /* the runtime has said so of the task in hand */
-    bool counted;               /* among those that have failed: the task in hand */
     mproc__function *functions; /* by struct mproc__pool_function's index; NULL: not found yet */
     size_t count;
     struct mproc_result result;
@@ -250,7 +249,7 @@ static int may_finish(const mproc_worker *w) {
 
 static void forget_task(mproc_worker *w) {
     w->head = NULL;
-    w->fails = w->counted = false;
+    w->fails = false;
     if (w->message.block != NULL) {
         mproc_message_drop(&w->message);
     }
@@ -259,9 +258,8 @@ static void forget_task(mproc_worker *w) {
 /* Before there is a result by which somebody knows of it. */
 static void count_failure(mproc_worker *w, int code) {
     bool failed = w->fails || (code != 0 && code != MPROC__POOL_SKIPPED);
-    if (mproc__unlikely(failed) && !w->counted) {
-        mproc__taskq_count_failure(w->tasks);
-        w->counted = true;
+    if (mproc__unlikely(failed)) {
+        mproc__taskq_count_failure(w->tasks, w->seat, mproc__peek64(&w->line->claim) - 1);
     }
 }
 

@@ -24,6 +24,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sys/resource.h>
+#include <sys/uio.h>
 
 /* Seen twice, as the program does. */
 struct sight {
@@ -898,6 +899,12 @@ TEST(inspect_shows_what_containers_have_and_who_waits_for_a_queue) {
     mproc_drop(queue);
 }
 
+/* Where a worker that the program starts joins. */
+struct worker_at {
+    mproc_workplace *place;
+    unsigned seat;
+};
+
 static int fail_so(const void *how, size_t size, mproc_result *result) {
     (void)size, (void)result;
     if (*(const int *)how == 2) {
@@ -917,6 +924,46 @@ TEST(inspect_counts_tasks_that_have_failed) {
     look(&sight);
     expect_words(&sight, mproc__show_queues,
                  (const char *const[]){"; 3 done, of which 2 failed\n", NULL});
+    forget(&sight);
+    finish(pool);
+}
+
+/* Its task fails, its result is one that cannot be handed in, and it dies of that. */
+static int fail_and_die(void *arg, size_t size) {
+    const struct worker_at *at = arg;
+    mproc_worker *worker;
+    const void *task;
+    size_t n;
+    static struct iovec pieces[2000];
+    CHECK_EQ(size, sizeof *at);
+    CHECK_OK(mproc_worker_join(&worker, at->place, at->seat));
+    CHECK_OK(mproc_worker_take(worker, &task, &n, MPROC_FOREVER));
+    mproc_worker_fails(worker);
+    CHECK_EQ(mproc_worker_finish(worker, 0, pieces, 2000), -EINVAL);
+    return raise(SIGKILL);
+}
+
+static int start_to_die(void *arg, mproc_workplace *place, unsigned seat, mproc_process **out) {
+    const struct worker_at at = {place, seat};
+    (void)arg;
+    return mproc_process_start(out, fail_and_die, &at, sizeof at,
+                               &(mproc_process_options){.method = MPROC_FORK});
+}
+
+/* A worker counts a failure before it hands the result in, and the owner counts one that died with
+ * its worker. */
+TEST(inspect_counts_a_task_once_whose_worker_dies_when_it_has_failed) {
+    mproc_pool *pool;
+    struct sight sight;
+    CHECK_OK(mproc_pool_new(&pool, &(mproc_pool_options){.workers = 1, .start = start_to_die}));
+    for (int n = 0; n < 3; n++) {
+        mproc_task *task;
+        CHECK_OK(mproc_pool_put(pool, NULL, 0, NULL, &task));
+        CHECK_EQ(outcome(task).code, MPROC_EDIED);
+    }
+    look(&sight);
+    expect_words(&sight, mproc__show_queues,
+                 (const char *const[]){"; 3 done, of which 3 failed\n", NULL});
     forget(&sight);
     finish(pool);
 }

@@ -7,7 +7,9 @@
  * the results. The owner's books must say which.
  */
 #include "../c/made.h"
+#include "core/facts.h"
 #include "fixture.h"
+#include "pool/taskq.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -108,6 +110,11 @@ static void finish(void *tasks) {
     }
 }
 
+static void fail(void *tasks) {
+    mproc__taskq_count_failure(tasks, 1, scene()->ticket);
+    finish(tasks);
+}
+
 static void work(void *tasks) {
     for (int i = 0; i < ROUNDS; i++) {
         take(tasks);
@@ -205,6 +212,20 @@ static void verify_finish(void *tasks) {
     verify_all(tasks, TASKS, lost);
 }
 
+/* The task has failed, whether it died with the worker or has its result; and it has done so once.
+ * The owner counts what died. */
+static void verify_fail(void *tasks) {
+    struct mproc__facts facts = {0};
+    uint64_t lost = worker_died(tasks);
+    crash_require(lost == TASKS + 1 || (lost == 0 && !crash_returned()));
+    if (lost == 0) {
+        mproc__taskq_count_failure(tasks, 1, lost);
+    }
+    crash_require(mproc__taskq_facts(tasks, SIZE_MAX, &facts));
+    crash_equal(facts.failed, 1);
+    verify_all(tasks, TASKS, lost);
+}
+
 static void verify_work(void *tasks) {
     uint64_t lost = worker_died(tasks);
     crash_require(lost < ROUNDS || lost == TASKS + 1);
@@ -269,6 +290,7 @@ static const struct crash_op ops[] = {
      .teardown = unmake},
     OP("finish", small, join_and_take, finish, verify_finish),
     OP("finish (large)", large, join_and_take, finish, verify_finish),
+    OP("fail", small, join_and_take, fail, verify_fail),
     OP("take and finish, 2 rounds", small, join, work, verify_work),
     OP("take and finish, 2 rounds (large)", large, join, work, verify_work),
     {.name = "taskq new, drop",
