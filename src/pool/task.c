@@ -269,6 +269,16 @@ static int wait_for(mproc_pool *pool, mproc_task *task, struct mproc__slices *sl
     return r == -ETIMEDOUT && slice >= 0 ? mproc__pool_signalled(pool, slices) : r;
 }
 
+/* The one of a set that is waited for if any will do. Who waits for another thread's callback to
+ * return does not collect, so that is none if another one is open. */
+static mproc_task *open_one(mproc_task *const *tasks, size_t n) {
+    size_t i = 0;
+    while (i < n && mproc__load32(&tasks[i]->state) != MPROC__TASK_OPEN) {
+        i++;
+    }
+    return tasks[i < n ? i : 0];
+}
+
 /* Waits under the lock until the tasks from `first` on are done; with `any` until one is, whose
  * index is *first then. */
 static int wait_for_tasks(mproc_pool *pool, mproc_task *const *tasks, size_t n, bool any,
@@ -287,7 +297,7 @@ static int wait_for_tasks(mproc_pool *pool, mproc_task *const *tasks, size_t n, 
         if (r != 0) {
             return r;
         }
-        r = wait_for(pool, tasks[any ? 0 : i], &slices);
+        r = wait_for(pool, any ? open_one(tasks, n) : tasks[i], &slices);
     }
 }
 

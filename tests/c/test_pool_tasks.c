@@ -270,6 +270,26 @@ TEST(pool_callbacks_come_before_done) {
     finish(pool);
 }
 
+/* One of a set is in a callback of another thread, which nobody else collects for. */
+TEST(pool_waits_for_any_beside_a_callback) {
+    mproc_pool *pool = pool_of(MPROC_FORK, 1);
+    uint32_t words[2] = {0, 0};
+    mproc_task_options options = {.done = stay_a_while, .done_arg = words};
+    pthread_t thread;
+    long long two = 2;
+    size_t index = 99;
+    mproc_task *tasks[2] = {submit_with(pool, square, &two, sizeof two, &options), NULL};
+    CHECK_OK(pthread_create(&thread, NULL, wait_for_it, tasks[0]));
+    await_word(&words[0], 1);
+    tasks[1] = submit(pool, square, &two, sizeof two);
+    CHECK_OK(mproc_task_wait_any(tasks, 2, MPROC_FOREVER, &index));
+    CHECK_EQ(index, 1);
+    mproc__store32(&words[1], 1);
+    CHECK_OK(pthread_join(thread, NULL));
+    CHECK_EQ(number(tasks[1]), 4);
+    finish(pool);
+}
+
 /* ---------------------------------------------------------------- timeouts */
 
 TEST_METHODS(pool_ends_a_task_whose_time_is_up) {
