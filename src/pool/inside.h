@@ -413,6 +413,8 @@ void mproc__notify_forget(mproc_pool *pool, int sentinel);
  * collected. */
 void mproc__notify_disarm(mproc_pool *pool);
 void mproc__notify_rearm(mproc_pool *pool);
+/* Something may be due earlier than before. */
+void mproc__notify_due(mproc_pool *pool);
 /* A task has ended: a program that waits for the descriptor is to look for it. */
 void mproc__notify_self(mproc_pool *pool);
 void mproc__notify_close(mproc_pool *pool);

@@ -6,7 +6,9 @@
  * How it works. The descriptor is an epoll instance, which can itself be waited for. In it are: a
  * socket, to which a worker writes when it has handed in a result; the sentinels of all workers;
  * and a timer for what is due without anything coming (timeouts, further tries). All of it is made
- * when somebody asks for the descriptor; before, workers only look at place->armed, which is 0.
+ * when somebody asks for the descriptor; before, workers only look at place->armed, which is 0. The
+ * timer is set by whoever collects, and by what makes something due in between: a task with a
+ * timeout that is put, a worker that a resize could not start.
  *
  * The socket has an abstract address, so that workers reach it however they were started. It takes
  * one datagram each time that it is armed: a worker that has handed in a result swaps `armed` from
@@ -120,6 +122,13 @@ void mproc__notify_disarm(mproc_pool *pool) {
     if (has_descriptor(pool)) {
         mproc__store32(&pool->place->armed, 0);
         mproc__os_mailbox_drain(pool->socket);
+    }
+}
+
+void mproc__notify_due(mproc_pool *pool) {
+    int64_t due = has_descriptor(pool) ? mproc__pool_due(pool) : MPROC__NEVER;
+    if (due != MPROC__NEVER) {
+        (void)mproc__os_timer_set(pool->timer, due);
     }
 }
 

@@ -256,6 +256,7 @@ int mproc_pool_resize(mproc_pool *pool, unsigned workers) {
         pool->target = workers;
         r = mproc__crew_shrink(pool);
         mproc__pool_look(pool);
+        mproc__notify_due(pool);
         mproc__pool_deliver(pool);
     }
     pthread_mutex_unlock(&pool->lock);

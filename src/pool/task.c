@@ -135,6 +135,9 @@ static int submit(mproc_pool *pool, mproc__function fn, struct request *q, mproc
     }
     pthread_mutex_lock(&pool->lock);
     int r = put_under_lock(pool, fn, q, task);
+    if (r == 0 && task->extra != NULL) {
+        mproc__notify_due(pool);
+    }
     pthread_mutex_unlock(&pool->lock);
     if (r != 0) {
         free(task);

@@ -786,6 +786,42 @@ TEST(pool_descriptor_tells_of_times) {
     finish(pool);
 }
 
+/* The same where nobody has collected since the task was put. */
+TEST(pool_descriptor_tells_of_the_time_of_a_task_that_was_just_put) {
+    mproc_pool *pool = pool_of(MPROC_FORK, 1);
+    struct gate *gate = gate_new();
+    mproc_task_options options = {.timeout = 30 * MPROC_MSEC};
+    int fd = mproc_pool_fd(pool);
+    mproc_task *task = submit_with(pool, pass_gate, &gate, sizeof gate, &options);
+    while (!mproc_task_is_done(task)) {
+        await_readable(fd);
+        collect(pool, 0);
+    }
+    CHECK_EQ(outcome(task).code, -ETIMEDOUT);
+    mproc_free(gate);
+    finish(pool);
+}
+
+/* A resize could not start the only worker: that is tried again when a pause has passed. */
+TEST(pool_descriptor_tells_of_a_worker_that_is_still_to_be_started) {
+    struct starter s = {.method = MPROC_FORK, .refuse = -EAGAIN};
+    mproc_pool_options options = started_by(&s, 1);
+    options.idle = 1;
+    options.patience = 60 * MPROC_SEC;
+    mproc_pool *pool = pool_with(&options);
+    int fd = mproc_pool_fd(pool);
+    CHECK_OK(mproc_pool_resize(pool, 1));
+    CHECK_EQ(s.started, 0);
+    s.refuse = 0;
+    mproc_task *task = put(pool, "abc", NULL);
+    while (!mproc_task_is_done(task)) {
+        await_readable(fd);
+        collect(pool, 0);
+    }
+    gives(task, "cba");
+    finish(pool);
+}
+
 static void *cancel_it(void *arg) {
     CHECK_OK(mproc_task_cancel(arg));
     return NULL;
