@@ -108,7 +108,8 @@ class ProcessPoolExecutor(HasOptions, Executor):
         self._max_tasks_per_child = max_tasks_per_child
         self._shutdown_thread = False
         self._shutdown_lock = _allocate_lock()
-        how = (mp_context, initializer, tuple(initargs), max_tasks_per_child, heal)
+        sent = () if initializer is None else tuple(initargs)
+        how = (mp_context, initializer, sent, max_tasks_per_child, heal)
         if cluster is None:
             self._engine = ExecutorEngine(max_workers, *how)
         else:

@@ -172,7 +172,7 @@ class Pool(HasOptions, Engine):
         self._ctx = context
         self._processes = processes
         self._initializer = initializer
-        self._initargs = tuple(initargs)
+        self._initargs = () if initializer is None else tuple(initargs)
         self._maxtasksperchild = maxtasksperchild
         self._function_of_workers = worker  # or what a program has put into this module
         self._feeding: list[IMapIterator] = []
