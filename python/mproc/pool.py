@@ -553,7 +553,7 @@ class Pool(HasOptions, Engine):
         While results are taken, the iterable is read only some way ahead of them; when nobody takes
         any for a while, it is read on. buffersize: at most so many chunks are under way or not
         taken, whatever happens. progress: as map(); what is taken counts as done. ValueError:
-        chunksize or buffersize < 1.
+        chunksize or buffersize < 1. TypeError.
         """
         from ._pool.imap import IMapIterator
 
@@ -585,6 +585,8 @@ class Pool(HasOptions, Engine):
         self._check_running()
         if chunksize < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
+        if buffersize is not None and not isinstance(buffersize, int):
+            raise TypeError("buffersize must be an integer or None")
         if buffersize is not None and buffersize < 1:
             raise ValueError("buffersize must be None or > 0")
         if progress:
