@@ -152,14 +152,15 @@ class IMapIterator(_Stream[_T]):
             self._limit = self._window
         deadline = None if timeout is None else monotonic() + timeout
         turn, slice_ = self._pool._pumping, self._pool._slice
+        left = slice_ if timeout is None else timeout
         with self._asking:
             seen = turn.news
             while not self._at_hand:
-                left = None if deadline is None else deadline - monotonic()
-                if left is not None and left < 0:
+                if not left >= 0:  # a timeout of NaN has passed
                     raise TimeoutError
-                self._await_more(slice_ if left is None else min(slice_, left), seen)
+                self._await_more(min(slice_, left), seen)
                 seen = turn.news
+                left = slice_ if deadline is None else deadline - monotonic()
 
     def _await_more(self, seconds: float, seen: int) -> None:
         """Wait for what a part needs that is to be taken, at most that long; seen as in _pump()."""

@@ -289,7 +289,7 @@ def watch_map(
     items = iterable if type(iterable) is list else list(iterable)
     shown = make(asked, len(items), pool)
     if chunksize is None:
-        chunksize = -(-len(items) // max(4 * len(pool._pool), FINEST))
+        chunksize = -(-len(items) // max(4 * pool._size(), FINEST))
     result: list[Any] = shown.wait_for(pool, lambda: pool._map_async(func, items, star, chunksize))
     return result
 
@@ -335,10 +335,10 @@ class WatchedIterator:
         while not results._at_hand:
             left = TICK if end is None else min(TICK, end - monotonic())
             try:
-                results._await_next(left)
+                results._await_next(max(left, 0))
             except TimeoutError:
                 self._progress.update(self._progress.done)
-                if end is not None and monotonic() >= end:
+                if end is not None and not monotonic() < end:
                     raise
         return results.next()
 
