@@ -8,6 +8,9 @@ How it works. As in ThreadTasks tasks wait in a queue of the interpreter, and wh
 results out of another one. A thread sends what waits, another one receives what was done. At most
 AHEAD tasks for each worker are under way, because what was sent cannot be taken back.
 
+A result that cannot be read does not say whose it is. So as many of the oldest tasks under way fail
+as there are workers: one of them is it, for workers take tasks in their order.
+
 If a worker dies: nobody knows which task it had. So all that are under way fail, and no other. A
 worker that ends in good order takes its leave: number 0, with its pid for the part. Workers that
 run a program's own function do not know that: their exit code 0 is enough.
@@ -136,28 +139,35 @@ class PipedTasks(ThreadTasks):
     def _send_one(self, number: int, task: _mproc.Task) -> None:
         try:
             self._put_task((number, task.part, _run, task.work, {}))
-        except Exception as error:
+        except BaseException as error:  # of the pickling: there is nobody else in this thread
             if self._finish(number) is not None:
                 self._results.put((task, True, error))
 
     def _receive(self) -> None:
-        while (done := self._receive_one()) is not None:
-            number, part, (success, value) = done
-            task = self._finish(number)
-            if task is not None:
-                self._results.put((task, not success, value))
-            elif number == 0:
-                self._left.add(part)
+        while (some := self._receive_some()) is not None:
+            for number, part, (success, value) in some:
+                task = self._finish(number)
+                if task is not None:
+                    self._results.put((task, not success, value))
+                elif number == 0:
+                    self._left.add(part)
 
-    def _receive_one(self) -> Any:
+    def _receive_some(self) -> list[Any] | None:
+        """Return the next result, or what stands for one that cannot be read; None: none comes."""
         try:
-            return self._get_result()
-        except (EOFError, OSError):
-            return None  # the queue was closed
-        except Exception as error:  # it cannot be read, and so does not tell whose it is
-            for number in list(self._under_way):
-                return number, 0, (False, MaybeEncodingError(error, "a result"))
-            return -1, 0, (False, error)
+            result = self._get_result()
+        except BaseException as error:  # of the unpickling, or the queue was closed
+            closed = isinstance(error, (EOFError, OSError)) and (self._ended or not self._under_way)
+            return None if closed else self._fail_oldest(error)
+        return None if result is None else [result]
+
+    def _fail_oldest(self, error: BaseException) -> list[Any]:
+        """Return failures for all tasks whose result may be the one that cannot be read.
+
+        It does not tell whose it is. But workers take tasks in their order, one at a time.
+        """
+        oldest = sorted(self._under_way)[: self._seats]
+        return [(number, 0, (False, MaybeEncodingError(error, "a result"))) for number in oldest]
 
 
 def _run(kind: int, function: Callable[..., Any], arguments: Any) -> Any:
