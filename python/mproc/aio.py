@@ -2,7 +2,8 @@
 
 The methods that are named with an `a` before (`await queue.aget()`, `await process.ajoin()`) and
 `async with lock` are functions of this module; the ones here take the object as the first argument.
-They start no thread. Each loop has one descriptor, for all that its coroutines wait for.
+They start no thread, but for a pool's helper. Each loop has one descriptor, for all that its
+coroutines wait for.
 
 How it works. A coroutine tries its operation, and waits for the loop's descriptor only if that is
 in vain (`_until`). The descriptor tells that an operation would succeed; then one coroutine that
@@ -404,6 +405,9 @@ async def join(what: Any) -> None:
 def _set(future: Future[Any], result: Any, error: BaseException | None) -> None:
     if future.done():
         return
+    if isinstance(error, StopIteration):  # which no future takes: it would end who awaits it
+        cause, error = error, RuntimeError("a task raised StopIteration")
+        error.__cause__ = cause
     if error is not None:
         future.set_exception(error)
     else:
@@ -449,7 +453,9 @@ async def map(
 class imap:  # a function to its users
     """An asynchronous iterator over the results of func for each item, in order.
 
-    Items are read as results are taken: some chunks for each worker are submitted ahead.
+    Items are read as results are taken: some chunks for each worker are submitted ahead. What the
+    reading raises comes behind the results of what was read before. Coroutines may share one: each
+    result is given to one of them.
     """
 
     def __init__(
@@ -464,39 +470,55 @@ class imap:  # a function to its users
         self._ahead = _AHEAD * pool._processes
         self._running: deque[Future[list[Any]]] = deque()
         self._ready: deque[Any] = deque()
+        self._ended_by: Exception | None = None
 
     def __aiter__(self) -> imap:
         return self
 
     def _submit_more(self) -> None:
-        while len(self._running) < self._ahead:
-            chunk = list(islice(self._items, self._chunksize))
-            if not chunk:
-                return
-            self._running.append(
-                _submitted(self._pool.map_async, self._func, chunk, self._chunksize)
-            )
+        try:
+            while len(self._running) < self._ahead:
+                chunk = list(islice(self._items, self._chunksize))
+                if not chunk:
+                    return
+                self._running.append(
+                    _submitted(self._pool.map_async, self._func, chunk, self._chunksize)
+                )
+        except Exception as error:
+            self._ended_by = error
+            self._items = iter(())
 
-    async def _next_chunk(self) -> list[Any]:
-        first = self._running[0]
-        await asyncio.wait([first])
-        self._running.popleft()
-        return first.result()
+    async def _await_chunk(self) -> None:
+        await asyncio.wait([self._running[0]])
+
+    def _done(self) -> Future[list[Any]] | None:
+        """Return the chunk that comes next, if it is there."""
+        first = self._running[0] if self._running else None
+        return first if first is not None and first.done() else None
+
+    def _take_chunk(self) -> None:
+        """Take the next chunk, in one step: another coroutine may have been faster."""
+        done = self._done()
+        if done is not None:
+            self._running.remove(done)
+            self._ready.extend(done.result())
 
     async def __anext__(self) -> Any:
         while not self._ready:
             self._submit_more()
             if not self._running:
-                raise StopAsyncIteration
-            self._ready.extend(await self._next_chunk())
+                error, self._ended_by = self._ended_by, None
+                raise StopAsyncIteration if error is None else error
+            await self._await_chunk()
+            self._take_chunk()
         return self._ready.popleft()
 
 
 class imap_unordered(imap):
     """The same, in the order in which the results come."""
 
-    async def _next_chunk(self) -> list[Any]:
-        done, _ = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
-        first = next(future for future in self._running if future in done)
-        self._running.remove(first)
-        return first.result()
+    async def _await_chunk(self) -> None:
+        await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+
+    def _done(self) -> Future[list[Any]] | None:
+        return next((chunk for chunk in self._running if chunk.done()), None)

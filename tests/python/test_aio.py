@@ -598,6 +598,71 @@ def test_imap_reads_its_items_as_it_goes():
     asyncio.run(main())
 
 
+def test_imap_raises_what_its_items_raise_in_its_place():
+    def items():
+        yield from range(3)
+        raise LookupError("the items")
+
+    async def main(kind):
+        with mproc.get_context("fork").Pool(2) as pool:
+            results, got = getattr(pool, kind)(square, items()), []
+            with pytest.raises(LookupError, match="the items"):
+                async for x in results:
+                    got.append(x)
+            assert sorted(got) == [0, 1, 4]
+            with pytest.raises(StopAsyncIteration):
+                await anext(results)
+
+    asyncio.run(main("aimap"))
+    asyncio.run(main("aimap_unordered"))
+
+
+def test_imap_of_a_pool_that_is_closed_meanwhile():
+    async def main():
+        with mproc.get_context("fork").Pool(1) as pool:
+            results, got = pool.aimap(square, range(99)), []
+            with pytest.raises(ValueError, match="Pool not running"):
+                async for x in results:
+                    got.append(x)
+                    pool.close()
+            assert got == [x * x for x in range(len(got))]
+            assert 1 < len(got) < 99
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", ["aimap", "aimap_unordered"])
+@pytest.mark.parametrize("chunksize", [1, 7])
+def test_coroutines_share_the_results_of_an_imap(kind, chunksize):
+    async def take(results, got):
+        async for x in results:
+            got.append(x)
+
+    async def main():
+        with mproc.get_context("fork").Pool(2) as pool:
+            results, got = getattr(pool, kind)(square, range(100), chunksize), []
+            await asyncio.gather(*(take(results, got) for _ in range(5)))
+            assert sorted(got) == [x * x for x in range(100)]
+
+    asyncio.run(main())
+
+
+def stop():
+    raise StopIteration(3)
+
+
+@pytest.mark.parametrize("threads", [False, True])
+def test_a_stop_iteration_of_a_task_is_an_error(threads):
+    async def main():
+        make = ThreadPool if threads else mproc.get_context("fork").Pool
+        with make(1) as pool:
+            with pytest.raises(RuntimeError, match="a task raised StopIteration") as caught:
+                await asyncio.wait_for(pool.aapply(stop), 60)
+            assert caught.value.__cause__.value == 3
+
+    asyncio.run(main())
+
+
 # ---- conditions
 
 
