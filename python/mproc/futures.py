@@ -177,7 +177,9 @@ class ProcessPoolExecutor(HasOptions, Executor):
         return self.submit(_call_each, fn, chunk)
 
     def _with_options(self, options: TaskOptions) -> Self:
-        return _WithOptions(self, options)  # type: ignore[return-value]
+        from ._pool.limits import executor_with_options
+
+        return executor_with_options(self, options)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more tasks; wait for those that are open, and for the workers' end.
@@ -287,35 +289,6 @@ class ProcessPoolExecutor(HasOptions, Executor):
     def _queue_count(self) -> int:
         """How many tasks have been submitted."""
         return self._engine._backlog.submitted
-
-
-class _WithOptions(ProcessPoolExecutor):
-    """An executor as options() returns it. All but the options is the other one's."""
-
-    def __init__(self, executor: ProcessPoolExecutor, options: TaskOptions) -> None:
-        self._executor = executor
-        self._options = options
-        self._for_backlog = executor._engine._options_for(options)
-
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name):
-            """Find in the executor what this object does not have."""
-            if name == "_executor":
-                raise AttributeError(name)
-            return getattr(self._executor, name)
-
-    def _with_options(self, options: TaskOptions) -> Self:
-        return type(self)(self._executor, options.over(self._options))
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Shut the executor down; see ProcessPoolExecutor.shutdown()."""
-        self._executor.shutdown(wait, cancel_futures=cancel_futures)
-
-    def __del__(self) -> None: ...
-
-    def __repr__(self) -> str:
-        return f"<{self._executor!r} with {self._options!r}>"
 
 
 def _call_each(fn: Callable[..., Any], chunk: list[tuple[Any, ...]]) -> list[Any]:

@@ -147,6 +147,33 @@ def test_it_is_the_same_executor(fork):
         list(urgent.map(errands.square, [1]))
 
 
+class Derived(ProcessPoolExecutor):
+    """Sees each call."""
+
+    seen = 0
+
+    def submit(self, fn, /, *args, **kwargs):
+        self.seen += 1
+        return super().submit(fn, *args, **kwargs)
+
+    def square(self, n):
+        return self.submit(errands.square, n)
+
+
+def test_of_a_class_that_derives(fork):
+    with Derived(1, fork) as pool:
+        hasty = pool.options(timeout=SHORT)
+        assert type(pool).__name__ == type(hasty).__name__
+        assert isinstance(hasty, Derived)
+        assert hasty.options(priority=2).square(3).result(LONG) == 9
+        assert isinstance(
+            hasty.submit(errands.wait_for, "/nowhere").exception(LONG), TaskTimeoutError
+        )
+        assert list(hasty.map(errands.square, range(3))) == [0, 1, 4]
+        assert pool.square(2).result(LONG) == 4
+        assert pool.seen == hasty.seen == 6
+
+
 def test_who_drops_it_does_not_end_the_executor(fork):
     with ProcessPoolExecutor(1, fork) as pool:
         pool.options(retries=1)

@@ -1,8 +1,8 @@
 """The options of single tasks: what `options()` of an executor or a pool takes.
 
-What a pool's options() returns is the same pool in other clothes: an object whose class is derived
-from the pool's, and whose __dict__ is the pool's own. So whatever is changed through one of them is
-changed in the other. Only what it submits is different.
+What options() returns is the same pool or executor in other clothes: an object whose class is
+derived from the other one's, and whose __dict__ is the other one's own. So whatever is changed
+through one of them is changed in the other. Only what it submits is different.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TypeVar
 
+    from ..futures import ProcessPoolExecutor
     from ..pool import Pool
 
     _APool = TypeVar("_APool", bound=Pool)
+    _AnExecutor = TypeVar("_AnExecutor", bound=ProcessPoolExecutor)
 
-__all__ = ["TaskOptions", "with_options"]
+__all__ = ["TaskOptions", "executor_with_options", "with_options"]
 
 _MOST_SECONDS = 9e9  # that are not too many as nanoseconds of 64 bits
 _MOST_BYTES = 1 << 63
@@ -75,19 +77,15 @@ class TaskOptions:
 
 
 class _Clothes:
-    """What is different in a pool as options() returns it."""
+    """What is different in a pool or an executor as options() returns it."""
 
-    __slots__ = ("_chosen", "_options", "_original")
+    __slots__ = ("_options", "_original")
 
-    _chosen: tuple[int, ...]
     _options: TaskOptions
     _original: Any
 
     def _with_options(self, options: TaskOptions) -> Any:
-        return with_options(self._original, options.over(self._options))
-
-    def _start_helper(self) -> None:
-        self._original._start_helper()  # which lives as long as the pool does
+        return self._original._with_options(options.over(self._options))
 
     def __del__(self) -> None: ...
 
@@ -95,12 +93,27 @@ class _Clothes:
         return f"<{self._original!r} with {self._options!r}>"
 
 
-def _dressed(kind: type) -> type:
-    """Return the class that is derived from a pool's; it is made once, and kept there."""
+class _PoolClothes(_Clothes):
+    __slots__ = ("_chosen",)
+
+    def _start_helper(self) -> None:
+        self._original._start_helper()  # which lives as long as the pool does
+
+
+class _ExecutorClothes(_Clothes):
+    __slots__ = ("_for_backlog",)
+
+
+def _dress(original: Any, clothes: type, options: TaskOptions) -> Any:
+    """Return an object of a class that is derived from another's; that is made once, and kept."""
+    kind: Any = type(original)
     if "_dressed" not in kind.__dict__:
         names = {"__slots__": (), "__module__": kind.__module__, "__qualname__": kind.__qualname__}
-        kind._dressed = type(kind.__name__, (_Clothes, kind), names)  # type: ignore[attr-defined]
-    return kind.__dict__["_dressed"]  # type: ignore[no-any-return]
+        kind._dressed = type(kind.__name__, (clothes, kind), names)
+    made: Any = object.__new__(kind._dressed)
+    made.__dict__ = original.__dict__
+    made._original, made._options = original, options
+    return made
 
 
 def with_options(pool: _APool, options: TaskOptions) -> _APool:
@@ -113,9 +126,15 @@ def with_options(pool: _APool, options: TaskOptions) -> _APool:
         raise NotImplementedError(f"the tasks of a {type(pool).__name__} have no options")
     if options.priority is not None and pool._cluster is None:
         pool._tasks.rank(pool._processes)
-    made: Any = object.__new__(_dressed(type(pool)))
-    made.__dict__ = pool.__dict__
-    made._original, made._options, made._chosen = pool, options, chosen
+    made = _dress(pool, _PoolClothes, options)
+    made._chosen = chosen
+    return made  # type: ignore[no-any-return]
+
+
+def executor_with_options(executor: _AnExecutor, options: TaskOptions) -> _AnExecutor:
+    """Return the executor with options for what is submitted."""
+    made = _dress(executor, _ExecutorClothes, options)
+    made._for_backlog = executor._engine._options_for(options)
     return made  # type: ignore[no-any-return]
 
 
