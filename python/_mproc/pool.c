@@ -867,7 +867,8 @@ static PyType_Spec pool_spec = {
 
 int pool_add(PyObject *module) {
     if (PyModule_AddIntConstant(module, "EDIED", MPROC_EDIED) < 0 ||
-        PyModule_AddIntConstant(module, "EMEMORY", MPROC_EMEMORY) < 0) {
+        PyModule_AddIntConstant(module, "EMEMORY", MPROC_EMEMORY) < 0 ||
+        PyModule_AddIntConstant(module, "SEATS_MAX", MPROC_SEATS_MAX) < 0) {
         return -1;
     }
     return module_add_type(module, &pool_spec, &module_state(module)->pool_type, 1);

@@ -729,6 +729,7 @@ class Engine:
 
 EDIED: int
 EMEMORY: int
+SEATS_MAX: int
 
 @disjoint_base
 class Pool:

@@ -214,6 +214,8 @@ class Pool(HasOptions, Engine):
 
             how = (self._initializer, self._initargs, self._maxtasksperchild, self._ctx)
             return EngineTasks(self, self._wanted, self._cluster, how, False)
+        if seats > _mproc.SEATS_MAX:
+            raise ValueError(f"Number of processes must be at most {_mproc.SEATS_MAX}")
         if not self._wants_queues():
             return super()._make_tasks(seats)
         self._piped = True

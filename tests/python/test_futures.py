@@ -211,6 +211,15 @@ def test_as_many_as_there_are_cpus():
     assert ProcessPoolExecutor()._max_workers == number
 
 
+@pytest.mark.parametrize("number", [1 << 16, (1 << 32) + 1])
+def test_more_workers_than_there_can_be(number):
+    """Programs ask for as many as they have tasks, and few are started."""
+    with ProcessPoolExecutor(number, mproc.get_context("spawn")) as pool:
+        assert pool._max_workers == number
+        assert pool.submit(errands.square, 2).result(LONG) == 4
+        assert len(pool._processes) == 1
+
+
 def test_workers_start_as_they_are_needed(ctx, method):
     with ProcessPoolExecutor(3, ctx) as pool:
         assert pool._processes == {}

@@ -226,6 +226,7 @@ class ExecutorEngine(Engine):
         self._initargs = initargs
         self._limit = limit
         self._is_fragile = not heal
+        seats = min(seats, _mproc.SEATS_MAX)  # more will not be needed
         self._set_up(seats, context)
         self._pool = [None] * seats
         self._seats = seats
