@@ -793,6 +793,10 @@ static PyObject *get_done(PyObject *self, void *Py_UNUSED(unused)) {
     return PyLong_FromSsize_t(THREADS_LOAD(pool_of(self)->done));
 }
 
+static PyObject *get_seats(PyObject *self, void *Py_UNUSED(unused)) {
+    return PyLong_FromUnsignedLong(pool_of(self)->nseats);
+}
+
 static PyObject *get_broken(PyObject *self, void *Py_UNUSED(unused)) {
     return PyBool_FromLong(mproc_pool_is_broken(pool_of(self)->core));
 }
@@ -841,6 +845,7 @@ static PyGetSetDef pool_getset[] = {
     {"open", get_open, NULL, "Tasks whose results have not been read.", NULL},
     {"waiting", get_waiting, NULL, "Tasks that no worker has taken.", NULL},
     {"done", get_done, NULL, "Tasks that have ended, since the pool was made.", NULL},
+    {"seats", get_seats, NULL, "Workers for which there is room.", NULL},
     {"broken", get_broken, NULL, "Whether the pool has given up.", NULL},
     {"workplace", get_workplace, NULL, "Where the workers' place stands in the arena.", NULL},
     {NULL, NULL, NULL, NULL, NULL},

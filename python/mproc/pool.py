@@ -55,6 +55,7 @@ RUN = "RUN"
 CLOSE = "CLOSE"
 TERMINATE = "TERMINATE"
 
+MOST = 64  # workers for which there is room, if a pool has not more at first
 EXIT_PRIORITY = 15  # of terminating a pool that is still there at exit
 
 AsyncResult = _mproc.AsyncResult
@@ -217,7 +218,7 @@ class Pool(HasOptions, Engine):
         if seats > _mproc.SEATS_MAX:
             raise ValueError(f"Number of processes must be at most {_mproc.SEATS_MAX}")
         if not self._wants_queues():
-            return super()._make_tasks(seats)
+            return super()._make_tasks(max(seats, MOST))
         self._piped = True
         from ._pool.piped import PipedTasks
 
@@ -263,6 +264,10 @@ class Pool(HasOptions, Engine):
             self._end_workers()
             raise
 
+    def _size(self) -> int:
+        """Return how many workers there are or will be; some may have ended in the other seats."""
+        return min(len(self._pool), self._processes)
+
     def _repopulates(self) -> bool:
         """Return whether a subclass starts workers its own way."""
         return type(self)._repopulate_pool is not Pool._repopulate_pool
@@ -275,6 +280,7 @@ class Pool(HasOptions, Engine):
         if not self._repopulates():
             self._check_owner()
             self._tasks.resize(self._processes)
+            return
         for seat in range(len(self._pool), self._processes):
             self._start_in_seat(seat)
 
@@ -527,7 +533,7 @@ class Pool(HasOptions, Engine):
         star = mapper if type(mapper) is bool else _is_star(mapper)
         items = iterable if type(iterable) is list else list(iterable)
         if chunksize is None:
-            chunksize = -(-len(items) // (4 * len(self._pool)))
+            chunksize = -(-len(items) // (4 * self._size()))
         result: MapResult[Any] = MapResult(self)
         result._callback, result._error_callback = callback, error_callback
         try:
@@ -612,6 +618,22 @@ class Pool(HasOptions, Engine):
         from ._pool.limits import with_options
 
         return with_options(self, options)
+
+    def resize(self, processes: int) -> None:
+        """Have so many workers from now on.
+
+        Those that are missing are started. Those that are too many end when all is done that was
+        submitted before. ValueError: the pool is closed, or processes is none of 1 to 64, or to as
+        many as it was made with; TypeError. NotImplementedError: a pool of threads, with queues of
+        its own, or on an engine.
+        """
+        self._check_running()
+        if not isinstance(self._tasks, _mproc.Pool):
+            raise NotImplementedError(f"the workers of a {type(self).__name__} are always as many")
+        if not 1 <= processes <= self._tasks.seats:
+            raise ValueError(f"Number of processes must be from 1 to {self._tasks.seats}")
+        self._tasks.resize(processes)
+        self._processes = processes
 
     # -- in an asyncio program
 
@@ -721,7 +743,7 @@ class Pool(HasOptions, Engine):
     def __repr__(self) -> str:
         kind = type(self)
         name = f"{kind.__module__}.{kind.__qualname__}"
-        return f"<{name} state={self._state} pool_size={len(self._pool)}>"
+        return f"<{name} state={self._state} pool_size={self._size()}>"
 
 
 _QUEUES = ("_inqueue", "_outqueue", "_quick_get", "_quick_put", "_taskqueue", "_change_notifier")

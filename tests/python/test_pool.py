@@ -23,7 +23,7 @@ from mproc import pool as pool_module
 from mproc._pool import helper
 from mproc._pool import imap as imap_module
 from mproc.futures import ProcessPoolExecutor
-from mproc.pool import MaybeEncodingError, WorkerDiedError
+from mproc.pool import MaybeEncodingError, ThreadPool, WorkerDiedError
 
 LONG = 60  # seconds that no wait takes: after them something is wrong
 
@@ -699,6 +699,15 @@ def test_buffersize_must_be_positive(fork):
         pool.imap(errands.square, [1], buffersize=0)
 
 
+@pytest.mark.parametrize("size", [2.5, "2"])
+@pytest.mark.parametrize("kind", ["imap", "imap_unordered"])
+def test_buffersize_must_be_an_integer(fork, kind, size):
+    with fork.Pool(1) as pool:
+        with pytest.raises(TypeError, match="buffersize must be an integer or None"):
+            getattr(pool, kind)(errands.square, range(9), buffersize=size)
+        assert pool._tasks.open == 0
+
+
 def test_an_iterable_may_wait_for_results(fork):
     """A crawler's: what is to be done next depends on what has come."""
     to_do, go = [1, 2, 3], threading.Event()
@@ -1164,6 +1173,17 @@ def test_initargs_may_be_any_iterable(fork):
         assert pool.apply(errands.recall) == [(1, 2)]
 
 
+@pytest.mark.parametrize("initargs", [None, 5])
+def test_initargs_without_an_initializer_are_not_looked_at(fork, initargs):
+    """Programs hand on what they were given: None and None."""
+    with fork.Pool(1, None, initargs) as pool:
+        assert pool.apply(errands.square, (2,)) == 4
+    with ThreadPool(1, None, initargs) as pool:
+        assert pool.apply(errands.square, (2,)) == 4
+    with ProcessPoolExecutor(1, fork, None, initargs) as executor:
+        assert executor.submit(errands.square, 2).result(LONG) == 4
+
+
 def test_an_initializer_that_fails_once(ctx, tmp_path):
     with ctx.Pool(1, errands.give_up_once, (tmp_path / "failed",)) as pool:
         assert pool.apply(errands.square, (2,)) == 4
@@ -1222,6 +1242,12 @@ def test_too_few_processes(processes):
         mproc.Pool(processes)
 
 
+@pytest.mark.parametrize("processes", [1 << 16, (1 << 32) + 1])
+def test_too_many_processes(processes):
+    with pytest.raises(ValueError, match=r"^Number of processes must be at most 65535$"):
+        mproc.Pool(processes)
+
+
 @pytest.mark.parametrize("number", [0, -1, 1.5, "2"])
 def test_wrong_maxtasksperchild(number):
     with pytest.raises(ValueError, match=r"^maxtasksperchild must be a positive int or None$"):
@@ -1252,6 +1278,70 @@ def test_wrong_chunksize(fork, chunksize):
         with pytest.raises(TypeError):
             pool.map(errands.square, [1], chunksize)
         assert pool.apply(errands.square, (2,)) == 4
+
+
+def living(pool):
+    return sum(process.exitcode is None for process in pool._pool)
+
+
+def is_of_size(pool, number):
+    """Whoever waits notices that workers have ended."""
+    return pool.apply(errands.square, (2,)) == 4 and living(pool) == number
+
+
+def test_resize(ctx):
+    with ctx.Pool(2) as pool:
+        for number in (5, 1, 3):
+            pool.resize(number)
+            wait_until(lambda number=number: is_of_size(pool, number))
+            assert f"pool_size={number}>" in repr(pool)
+            assert pool.map(errands.square, range(50)) == [n * n for n in range(50)]
+        with pytest.raises(WorkerDiedError):
+            pool.apply(errands.kill_self)
+        wait_until(lambda: is_of_size(pool, 3))
+        pool.close()
+        pool.join()
+        assert living(pool) == 0
+
+
+def test_resize_loses_no_task(fork):
+    with fork.Pool(3) as pool:
+        results = [pool.apply_async(errands.square, (n,)) for n in range(200)]
+        pool.options(priority=1).resize(1)
+        results += [pool.apply_async(errands.square, (n,)) for n in range(200, 400)]
+        pool.resize(4)
+        assert [result.get(LONG) for result in results] == [n * n for n in range(400)]
+        assert pool._processes == 4
+
+
+def test_resize_as_programs_do_it_with_the_standard_pool(fork):
+    with fork.Pool(1) as pool:
+        pool._processes = 3
+        pool._repopulate_pool()
+        assert len({worker.pid for worker in pool._pool}) == living(pool) == 3
+        assert pool.map(errands.square, range(9)) == [n * n for n in range(9)]
+
+
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [(0, ValueError), (-1, ValueError), (65, ValueError), (1.5, TypeError), ("2", TypeError)],
+)
+def test_resize_refuses(fork, number, error):
+    with fork.Pool(1) as pool:
+        with pytest.raises(error):
+            pool.resize(number)
+        assert pool._processes == living(pool) == 1
+
+
+def test_who_cannot_be_resized(fork):
+    pool = fork.Pool(1)
+    pool.close()
+    with pytest.raises(ValueError, match="Pool not running"):
+        pool.resize(2)
+    pool.join()
+    for other in (ThreadPool(1), Piped(1, context=fork)):
+        with other, pytest.raises(NotImplementedError, match="are always as many"):
+            other.resize(2)
 
 
 def test_an_initializer_that_does_not_pickle():
@@ -1920,6 +2010,28 @@ def test_imap_next_has_a_timeout(pool):
         results.next(0.01)
 
 
+@pytest.mark.parametrize("timeout", [0, -1, float("nan")])
+@pytest.mark.parametrize("progress", [None, lambda progress: None], ids=["plain", "progress"])
+def test_imap_next_has_a_timeout_that_is_over(pool, timeout, progress):
+    results = pool.imap(time.sleep, [LONG], progress=progress)
+    with pytest.raises(mproc.TimeoutError):
+        results.next(timeout)
+
+
+def next_or_none(results):
+    try:
+        return results.next(0)
+    except mproc.TimeoutError:
+        return None
+
+
+def test_imap_next_without_a_wait_sees_what_has_come(fork, monkeypatch):
+    with fork.Pool(1) as pool:
+        monkeypatch.setattr(pool, "_need_helper", lambda: None)
+        results = pool.imap(errands.square, [3])
+        wait_until(lambda: next_or_none(results) == 9)
+
+
 @pytest.mark.parametrize("unordered", [False, True])
 def test_imap_goes_on_after_close(ctx, unordered):
     pool = ctx.Pool(2)
@@ -1981,6 +2093,52 @@ def test_what_does_not_travel_through_queues_of_ones_own(fork):
         with pytest.raises(MaybeEncodingError):
             pool.apply(errands.give_unreadable)
         assert pool.apply(errands.square, (2,)) == 4
+
+
+class Unreadable:
+    """Raises when it is unpickled: what that is, is said."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __reduce__(self):
+        return do_raise, (self.error,)
+
+
+def do_raise(error):
+    raise error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("no"), FileNotFoundError("a file"), EOFError("an end"), SystemExit(3)],
+    ids=repr,
+)
+def test_a_result_that_cannot_be_read_from_a_queue_of_ones_own(fork, tmp_path, error):
+    """It does not say whose it is. Its task ends, and what waits behind it is done."""
+    go = tmp_path / "go"
+    with Piped(2, context=fork) as pool:
+        busy = pool.apply_async(errands.wait_for, (go,))
+        unreadable = pool.apply_async(Unreadable, (error,))
+        behind = pool.apply_async(errands.square, (3,))
+        with pytest.raises(MaybeEncodingError):
+            unreadable.get(LONG)
+        assert behind.get(LONG) == 9
+        go.touch()
+        busy.wait(LONG)
+        assert pool.apply_async(errands.square, (2,)).get(LONG) == 4
+
+
+class Unsendable:
+    def __reduce__(self):
+        raise SystemExit(4)
+
+
+def test_an_argument_that_exits_as_it_is_pickled_for_a_queue_of_ones_own(fork):
+    with Piped(1, context=fork) as pool:
+        with pytest.raises(SystemExit):
+            pool.apply_async(errands.square, (Unsendable(),)).get(LONG)
+        assert pool.apply_async(errands.square, (2,)).get(LONG) == 4
 
 
 def test_a_worker_with_queues_of_its_own_dies(ctx):
