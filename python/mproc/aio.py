@@ -450,6 +450,12 @@ async def map(
     return results
 
 
+def _heed(future: Future[Any]) -> None:
+    """Have asyncio not say that an exception was never retrieved: who takes no more is free to."""
+    if not future.cancelled():
+        future.exception()
+
+
 class imap:  # a function to its users
     """An asynchronous iterator over the results of func for each item, in order.
 
@@ -481,9 +487,9 @@ class imap:  # a function to its users
                 chunk = list(islice(self._items, self._chunksize))
                 if not chunk:
                     return
-                self._running.append(
-                    _submitted(self._pool.map_async, self._func, chunk, self._chunksize)
-                )
+                results = _submitted(self._pool.map_async, self._func, chunk, self._chunksize)
+                results.add_done_callback(_heed)
+                self._running.append(results)
         except Exception as error:
             self._ended_by = error
             self._items = iter(())

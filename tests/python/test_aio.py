@@ -632,6 +632,25 @@ def test_imap_of_a_pool_that_is_closed_meanwhile():
 
 
 @pytest.mark.parametrize("kind", ["aimap", "aimap_unordered"])
+def test_who_takes_no_more_of_an_imap_hears_no_more_of_it(kind):
+    complaints = []
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: complaints.append(context["message"]))
+        with mproc.get_context("fork").Pool(1) as pool:
+            results = getattr(pool, kind)(square, [1, -1, 2, -1, 3])
+            assert await anext(results) == 1
+            running = list(results._running)
+        await asyncio.wait(running)
+        del results, running
+        gc.collect()
+
+    asyncio.run(main())
+    assert complaints == []
+
+
+@pytest.mark.parametrize("kind", ["aimap", "aimap_unordered"])
 @pytest.mark.parametrize("chunksize", [1, 7])
 def test_coroutines_share_the_results_of_an_imap(kind, chunksize):
     async def take(results, got):
