@@ -1757,12 +1757,12 @@ MPROC_API int mproc_event_fd(mproc_event *event);
 /* As mproc_queue_fd(), for mproc_semaphore_acquire(). -EMFILE, -ENFILE, -ENOMEM, -ENOSPC. */
 MPROC_API int mproc_semaphore_fd(mproc_semaphore *semaphore);
 
-/* As mproc_queue_fd(), for mproc_bsemaphore_acquire(). The permits of a dead member are seen by a
- * try that waits for 0.1 ms. -EMFILE, -ENFILE, -ENOMEM, -ENOSPC. */
+/* As mproc_queue_fd(), for mproc_bsemaphore_acquire(), also when a member with permits has died.
+ * -EMFILE, -ENFILE, -ENOMEM, -ENOSPC. */
 MPROC_API int mproc_bsemaphore_fd(mproc_bsemaphore *semaphore);
 
-/* As mproc_queue_fd(), for mproc_lock_acquire(). A holder that has died is seen by a try that waits
- * for 0.1 ms. -EMFILE, -ENFILE, -ENOMEM, -ENOSPC. */
+/* As mproc_queue_fd(), for mproc_lock_acquire(), also when the holder's process has died. -EMFILE,
+ * -ENFILE, -ENOMEM, -ENOSPC. */
 MPROC_API int mproc_lock_fd(mproc_lock *lock);
 
 /* Gives such a descriptor back, and closes it. -EBADF: it is none. */

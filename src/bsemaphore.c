@@ -35,7 +35,7 @@
  *       0 or a time that has been.
  *
  * If a member dies here: see B1. Its permits are given back by the next thread that finds none
- * left: at once if the member has been reaped, otherwise after a slice, or after some tries.
+ * left.
  */
 #include "core/eventcount.h"
 #include "core/facts.h"
@@ -52,7 +52,6 @@
 #define ONE                                                                                        \
     UINT64_C(0x10000) /* a permit in a word that is not SHARED; tokens leave these bits free */
 #define MOST UINT64_C(0x7fff)
-#define DEATH_CHECK_TRIES 1024 /* asking costs 15 us, a failed try 50 ns */
 
 struct mproc_bsemaphore {
     struct mproc__object object;
@@ -221,13 +220,22 @@ static struct mproc__entry *any_holder(mproc_bsemaphore *semaphore) {
     return e;
 }
 
-/* Gives the permits of the dead back; asks the system about the others only if told so. */
-static bool forgive(mproc_bsemaphore *semaphore, bool ask) {
+/* Is it an entry with permits whose member may have died? A look at memory. */
+static bool is_doubtful(const struct mproc__entry *e) {
+    return e->number != 0 && e->token != mproc__self_token() && !mproc__token_alive(e->token);
+}
+
+/* Gives the permits of the dead back. `trying`: the system is asked seldom. */
+static bool forgive(mproc_bsemaphore *semaphore, bool trying) {
     struct mproc__cursor c = mproc__ledger_start(&semaphore->ledger);
-    bool found = false;
+    bool found = false, ask = !trying, decided = !trying;
     for (struct mproc__entry *e; (e = mproc__ledger_next(&c)) != NULL;) {
-        if (e->number != 0 && e->token != mproc__self_token() &&
-            (mproc__token_slot(e->token) == NULL || (ask && mproc__token_dead(e->token)))) {
+        if (!is_doubtful(e)) {
+            continue;
+        }
+        ask = decided ? ask : mproc__token_may_ask(semaphore);
+        decided = true;
+        if (mproc__token_slot(e->token) == NULL || (ask && mproc__token_dead(e->token))) {
             put_down(semaphore, e, 0);
             found = true;
         }
@@ -281,12 +289,11 @@ static void leave_and_wake(mproc_bsemaphore *semaphore, bool wake) {
 /* ---------------------------------------------------------------- acquiring */
 
 static MPROC__NOINLINE int try_shared(mproc_bsemaphore *semaphore, int64_t timeout) {
-    static _Thread_local unsigned tries;
     if (!enter_within(semaphore, mproc__patience(timeout))) {
         return -ETIMEDOUT;
     }
     int r = take(semaphore);
-    if (r == -EAGAIN && forgive(semaphore, ++tries % DEATH_CHECK_TRIES == 0)) {
+    if (r == -EAGAIN && forgive(semaphore, true)) {
         r = take(semaphore);
     }
     leave(semaphore);
@@ -304,7 +311,7 @@ static int look(mproc_bsemaphore *semaphore, bool ask, uint32_t *seen, int64_t d
         return -ETIMEDOUT;
     }
     if (ask) {
-        (void)forgive(semaphore, true);
+        (void)forgive(semaphore, false);
     }
     int r = take(semaphore);
     if (r == -EAGAIN) {
@@ -414,7 +421,7 @@ int mproc_bsemaphore_release(mproc_bsemaphore *semaphore) {
 
 static unsigned value_shared(mproc_bsemaphore *semaphore) {
     enter(semaphore);
-    bool wake = forgive(semaphore, true) && call_sleepers(semaphore);
+    bool wake = forgive(semaphore, false) && call_sleepers(semaphore);
     unsigned value = semaphore->bound - taken(semaphore);
     leave_and_wake(semaphore, wake);
     return value;

@@ -70,7 +70,6 @@
 #define STALLED (10 * MPROC_MSEC) /* a thousand sections */
 #define KEEP 10                   /* ms: a woken sleeper that lives has come by then */
 #define GUARD_SLICE MPROC_MSEC    /* an owner in a section that long is dead, or has no CPU */
-#define DEATH_CHECK_TRIES 1024    /* asking costs 15 us, a failed try 10 ns */
 #define REST 32                   /* pauses, 1 us: time for a dozen sections */
 #define REST_MOST 256             /* 6 us: still little beside a sleep */
 #define CLOCK 16                  /* pauses: a look at the clock costs about one */
@@ -287,13 +286,11 @@ static int owner_died(uint64_t word, uint64_t *dead) {
     return -EOWNERDEAD;
 }
 
-/* A try must be cheap: if the life word does not tell, only one try in DEATH_CHECK_TRIES asks the
- * system. */
-static bool has_died(uint64_t owner) {
-    static MPROC__THREAD unsigned tries;
+/* A try must be cheap: the system is asked only if the life word does not tell, and seldom. */
+static bool has_died(uint64_t owner, const struct mproc__mutex *mutex) {
     return !mproc__token_alive(owner) &&
            (mproc__token_slot(owner) == NULL ||
-            (++tries % DEATH_CHECK_TRIES == 0 && mproc__token_dead(owner)));
+            (mproc__token_may_ask(mutex) && mproc__token_dead(owner)));
 }
 
 static int acquire_now(struct mproc__mutex *mutex, uint64_t mine,
@@ -313,7 +310,7 @@ static int acquire_now(struct mproc__mutex *mutex, uint64_t mine,
     if (is_kept(word)) {
         return -ETIMEDOUT;
     }
-    if (!has_died(token_of(word))) {
+    if (!has_died(token_of(word), mutex)) {
         return -ETIMEDOUT;
     }
     note_held(holder);

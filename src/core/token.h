@@ -126,6 +126,11 @@ bool mproc__token_alive(uint64_t token);
  * us. */
 bool mproc__token_dead(uint64_t token);
 
+/* For calls that only try, which must be cheap: may the calling thread ask the system now about
+ * members, for the sake of that object? At once, but about the same object a millisecond later at
+ * the earliest. */
+bool mproc__token_may_ask(const void *about);
+
 /* True when a thread (pid << 32 | thread id) of that living member, or of one that died while it
  * took something from it, has ended for all that can be known here. */
 bool mproc__thread_ended(uint64_t token, uint64_t thread);

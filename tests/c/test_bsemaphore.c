@@ -169,11 +169,23 @@ TEST(bsemaphore_gives_back_what_a_dead_member_took_among_signals) {
 TEST(bsemaphore_try_finds_what_a_dead_member_took) {
     mproc_bsemaphore *semaphore = make(1);
     child_join(child_fork(acquire_once, semaphore));
-    int r = -ETIMEDOUT;
-    for (int i = 0; i < 1024 && r == -ETIMEDOUT; i++) {
-        r = mproc_bsemaphore_acquire(semaphore, 0);
+    CHECK_OK(mproc_bsemaphore_acquire(semaphore, 0));
+    drop(semaphore);
+}
+
+TEST(bsemaphore_try_finds_one_dead_member_among_several) {
+    mproc_bsemaphore *semaphore = make(3);
+    pid_t pids[3];
+    for (unsigned i = 0; i < 3; i++) {
+        pids[i] = child_fork(acquire_and_sleep, semaphore);
+        await_value(semaphore, 2 - i);
     }
-    CHECK_OK(r);
+    CHECK_EQ(mproc_bsemaphore_acquire(semaphore, 0), -ETIMEDOUT);
+    child_kill(pids[1]);
+    CHECK_OK(mproc_bsemaphore_acquire(semaphore, 0));
+    CHECK_EQ(mproc_bsemaphore_acquire(semaphore, 0), -ETIMEDOUT);
+    child_kill(pids[0]);
+    child_kill(pids[2]);
     drop(semaphore);
 }
 
