@@ -1576,7 +1576,8 @@ typedef struct mproc_lock_holder {
     uint64_t serial;
 } mproc_lock_holder;
 
-/* Tells which thread holds the lock at this moment. */
+/* Tells which thread holds the lock at this moment; all zero: nobody does, or its process has died
+ * with it. */
 MPROC_API void mproc_lock_owner(const mproc_lock *lock, mproc_lock_holder *out);
 
 /* Non-zero while the calling thread is the one that acquired the lock. */
@@ -1622,7 +1623,7 @@ MPROC_API int mproc_rlock_store(mproc_rlock *lock, size_t size, void *at,
 /* How often the calling thread holds it: 0 if it does not. */
 MPROC_API unsigned mproc_rlock_depth(const mproc_rlock *lock);
 
-/* Tells which thread holds the lock at this moment. */
+/* Tells which thread holds the lock at this moment, as mproc_lock_owner(). */
 MPROC_API void mproc_rlock_owner(const mproc_rlock *lock, mproc_lock_holder *out);
 
 /* Who died holding the lock, as of the last -EOWNERDEAD; all zero if nobody ever did. */

@@ -256,7 +256,7 @@ void mproc_lock_owner(const mproc_lock *lock, mproc_lock_holder *out) {
         *out = (mproc_lock_holder){0};
         return;
     }
-    uint64_t token = mproc__mutex_owner(&lock->guard.mutex);
+    uint64_t token = mproc__mutex_living_owner(&lock->guard.mutex);
     describe(token == 0 ? 0 : mproc__peek64(&lock->holder), token >> 32, out);
 }
 

@@ -201,7 +201,7 @@ void mproc_rlock_owner(const mproc_rlock *lock, mproc_lock_holder *out) {
         *out = (mproc_lock_holder){0};
         return;
     }
-    uint64_t token = mproc__mutex_owner(&lock->mutex);
+    uint64_t token = mproc__mutex_living_owner(&lock->mutex);
     describe(token == 0 ? 0 : mproc__peek64(&lock->holder), token >> 32, out);
 }
 

@@ -293,6 +293,11 @@ static bool has_died(uint64_t owner, const struct mproc__mutex *mutex) {
             (mproc__token_may_ask(mutex) && mproc__token_dead(owner)));
 }
 
+uint64_t mproc__mutex_living_owner(const struct mproc__mutex *mutex) {
+    uint64_t owner = mproc__mutex_owner(mutex);
+    return owner != 0 && has_died(owner, mutex) ? 0 : owner;
+}
+
 static int acquire_now(struct mproc__mutex *mutex, uint64_t mine,
                        const struct mproc__holder *holder, uint64_t *dead) {
     uint64_t word = mproc__load64(&mutex->word);

@@ -137,4 +137,8 @@ static inline uint64_t mproc__mutex_owner(const struct mproc__mutex *mutex) {
     return mproc__mutex_token(mproc__load64(&mutex->word));
 }
 
+/* The same for those who only ask: 0 also when the owner has died, which a look too early does not
+ * tell. */
+uint64_t mproc__mutex_living_owner(const struct mproc__mutex *mutex);
+
 #endif

@@ -204,6 +204,18 @@ static void change_and_exit(void *arg) {
     change(r, 9);
 }
 
+/* A program that only asks until the lock is free. */
+TEST(lock_of_a_dead_holder_is_nobodys) {
+    struct room *r = make(WORDS);
+    mproc_lock_holder holder;
+    child_join(child_fork(change_and_exit, r));
+    mproc_lock_owner(r->lock, &holder);
+    CHECK(holder.pid == 0 && holder.tid == 0 && holder.serial == 0);
+    CHECK_EQ(mproc_lock_acquire(r->lock, MPROC_FOREVER), -EOWNERDEAD);
+    CHECK_OK(mproc_lock_release(r->lock));
+    drop(r);
+}
+
 TEST(lock_of_a_holder_that_exits) {
     struct room *r = make(WORDS);
     child_join(child_fork(change_and_exit, r));

@@ -199,6 +199,17 @@ TEST(rlock_numbers_are_loaded_and_stored_as_if_under_it) {
     drop(lock);
 }
 
+TEST(rlock_of_a_dead_holder_is_nobodys) {
+    mproc_rlock *lock = make();
+    mproc_lock_holder holder;
+    child_join(child_fork(acquire_twice, lock));
+    mproc_rlock_owner(lock, &holder);
+    CHECK(holder.pid == 0 && holder.tid == 0 && holder.serial == 0);
+    CHECK_EQ(mproc_rlock_acquire(lock, MPROC_FOREVER), -EOWNERDEAD);
+    CHECK_OK(mproc_rlock_release(lock));
+    drop(lock);
+}
+
 TEST(rlock_numbers_under_a_dead_holder) {
     mproc_rlock *lock = make();
     uint64_t number = 1;
