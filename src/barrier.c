@@ -44,9 +44,10 @@
  *   A2  No entry that waits is of a generation yet to come, or older than the one before.
  *
  * If a member dies here. Under the mutex: the next owner counts `arrived` anew. Waiting or acting:
- * the barrier is broken. The other parties find the dead one when a slice ends; the last party to
- * come finds it if its entry has not been touched for longer than a slice. After the phase's store
- * and before the wake-up: a sleeper's slice ends, and a descriptor ticks.
+ * the barrier is broken. The other parties find the dead one when a slice ends, or when they try
+ * with their tickets. So do those who only ask. The last party to come finds it if its entry has
+ * not been touched for longer than a slice. After the phase's store and before the wake-up: a
+ * sleeper's slice ends, and a descriptor ticks.
  */
 #include "core/facts.h"
 #include "core/family.h"
@@ -392,8 +393,8 @@ static int give_up(mproc_barrier *barrier, struct mproc__entry *e, uint64_t mine
 }
 
 /* After a slice: breaks the barrier if it finds a dead party. */
-static void look_round(mproc_barrier *barrier, uint64_t mine) {
-    if (!enter_within(barrier, GLANCE)) {
+static void look_round(mproc_barrier *barrier, uint64_t mine, int64_t patience) {
+    if (!enter_within(barrier, patience)) {
         return;
     }
     bool broken = generation(barrier->phase) == mine && some_dead(barrier);
@@ -403,6 +404,14 @@ static void look_round(mproc_barrier *barrier, uint64_t mine) {
     leave(barrier);
     if (broken) {
         wake(barrier);
+    }
+}
+
+/* A program that only tries, or asks, may be the only one that could find a dead party. */
+static void look_seldom(const mproc_barrier *barrier) {
+    uint64_t now = generation(mproc__load64(&barrier->phase));
+    if (mproc__token_may_ask(barrier)) {
+        look_round((mproc_barrier *)(uintptr_t)barrier, now, 0);
     }
 }
 
@@ -420,7 +429,7 @@ static int sleep_slices(mproc_barrier *barrier, struct mproc__entry *e, uint64_t
         } else {
             why = mproc__os_futex_wait(futex_of(barrier), (uint32_t)phase, slice);
             if (why != 0) { /* after a signal too: signals may come more often than slices end */
-                look_round(barrier, mine);
+                look_round(barrier, mine, GLANCE);
             }
             if (e != NULL) {
                 touch(e);
@@ -523,12 +532,19 @@ int mproc_barrier_begin(mproc_barrier *barrier, int action, mproc_ticket *out) {
     return ended(out, come_with(barrier, out));
 }
 
+static bool has_moved(mproc_barrier *barrier, const mproc_ticket *ticket) {
+    if (!mproc__barrier_moved(barrier, ticket)) {
+        look_seldom(barrier);
+    }
+    return mproc__barrier_moved(barrier, ticket);
+}
+
 int mproc_barrier_try(mproc_barrier *barrier, mproc_ticket *ticket) {
     int r = mproc__ticket_door(barrier, MPROC__KIND_BARRIER, ticket);
     if (r != 0) {
         return r;
     }
-    if (!mproc__barrier_moved(barrier, ticket)) {
+    if (!has_moved(barrier, ticket)) {
         return -EAGAIN;
     }
     if (ticket->entry == 0) {
@@ -574,7 +590,7 @@ static uint32_t low_phase(const void *object) {
 
 static void tend(void *object) {
     mproc_barrier *barrier = object;
-    look_round(barrier, generation(mproc__load64(&barrier->phase)));
+    look_round(barrier, generation(mproc__load64(&barrier->phase)), GLANCE);
 }
 
 struct mproc__source mproc__barrier_source(mproc_barrier *barrier) {
@@ -627,6 +643,7 @@ int mproc_barrier_broken(const mproc_barrier *barrier) {
     if (!mproc__expect(barrier, MPROC__KIND_BARRIER)) {
         return 0;
     }
+    look_seldom(barrier);
     return (mproc__load64(&barrier->phase) & BROKEN) != 0;
 }
 
@@ -634,6 +651,7 @@ unsigned mproc_barrier_waiting(const mproc_barrier *barrier) {
     if (!mproc__expect(barrier, MPROC__KIND_BARRIER)) {
         return 0;
     }
+    look_seldom(barrier);
     return mproc__peek32(&barrier->arrived);
 }
 

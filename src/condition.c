@@ -40,9 +40,9 @@
  * If a member dies here. Under the mutex: the next owner counts `waiting` anew. A dead waiter is
  * forgotten by the first thread that comes across it. If it was NOTIFIED and had not left yet, the
  * notification goes on to another waiter: sleepers look for such entries after each slice, and
- * those that wait with a descriptor when it ticks. A member that dies between its notification and
- * its ring: `told` has grown by then, or grows when that tick takes the mutex. The lock that a dead
- * one waited with is repaired by its next owner, as any lock.
+ * those that wait with a ticket when they ask, or when their descriptor ticks. A member that dies
+ * between its notification and its ring: `told` has grown by then, or grows when that tick takes
+ * the mutex. The lock that a dead one waited with is repaired by its next owner, as any lock.
  */
 #include "core/facts.h"
 #include "core/family.h"
@@ -287,8 +287,8 @@ static bool delist(mproc_condition *condition, struct mproc__entry *e) {
     return notified;
 }
 
-static void audit_quickly(mproc_condition *condition) {
-    if (enter_within(condition, GLANCE)) {
+static void audit_within(mproc_condition *condition, int64_t patience) {
+    if (enter_within(condition, patience)) {
         audit(condition, false);
         leave(condition);
     }
@@ -305,7 +305,7 @@ static int sleep_slices(mproc_condition *condition, struct mproc__entry *e, int6
         }
         int r = mproc__os_futex_wait(&e->word, ASLEEP, slice);
         if (r != 0) { /* after a signal too: signals may come more often than slices end */
-            audit_quickly(condition);
+            audit_within(condition, GLANCE);
         }
         if (r == -EINTR) {
             return -EINTR;
@@ -383,10 +383,20 @@ int mproc_condition_begin(mproc_condition *condition, mproc_ticket *out) {
     return r;
 }
 
+static bool is_notified(const mproc_ticket *ticket) {
+    return mproc__load32(&mproc__ticket_entry(ticket)->word) == NOTIFIED; /* SYNC(waiter.word) */
+}
+
+/* A program that only asks may be the only one that could find a dead waiter's notification. */
 int mproc_condition_notified(const mproc_condition *condition, const mproc_ticket *ticket) {
     int r = mproc__ticket_door(condition, MPROC__KIND_CONDITION, ticket);
-    return r == 0 ? mproc__load32(&mproc__ticket_entry(ticket)->word) == NOTIFIED
-                  : r; /* SYNC(waiter.word) */
+    if (r != 0) {
+        return r;
+    }
+    if (!is_notified(ticket) && mproc__token_may_ask(condition)) {
+        audit_within((mproc_condition *)(uintptr_t)condition, 0);
+    }
+    return is_notified(ticket);
 }
 
 int mproc_condition_end(mproc_condition *condition, mproc_ticket *ticket) {
@@ -406,7 +416,7 @@ static uint32_t times_told(const void *object) {
 }
 
 static void tend(void *object) {
-    audit_quickly(object);
+    audit_within(object, GLANCE);
 }
 
 struct mproc__source mproc__condition_source(mproc_condition *condition) {

@@ -226,6 +226,53 @@ TEST(barrier_breaks_when_the_actor_dies) {
     strike(s);
 }
 
+/* ---------------------------------------------------------------- programs that only try */
+
+/* With no limit of its own: what never ends is ended by the test's time. */
+static int try_until_end(struct scene *s, mproc_ticket *ticket) {
+    int r = -EAGAIN;
+    while (r == -EAGAIN) {
+        r = mproc_barrier_try(s->barrier, ticket);
+    }
+    return r;
+}
+
+TEST(barrier_try_finds_a_dead_waiter) {
+    struct scene *s = stage(3);
+    mproc_ticket ticket;
+    pid_t dying = start(s);
+    CHECK_EQ(mproc_barrier_begin(s->barrier, 0, &ticket), -EAGAIN);
+    CHECK_EQ(mproc_barrier_try(s->barrier, &ticket), -EAGAIN);
+    child_kill(dying);
+    CHECK_EQ(try_until_end(s, &ticket), MPROC_EBROKEN);
+    CHECK_EQ(mproc_barrier_broken(s->barrier), 1);
+    strike(s);
+}
+
+/* A program that is no party may wait for one of these, too. */
+TEST(barrier_breaks_for_one_that_only_asks) {
+    struct scene *s = stage(2);
+    child_kill(start(s));
+    while (mproc_barrier_broken(s->barrier) == 0) {
+    }
+    mproc_barrier_reset(s->barrier);
+    child_kill(start(s));
+    while (mproc_barrier_waiting(s->barrier) > 0) {
+    }
+    strike(s);
+}
+
+/* The one that has come too late waits for an opening that will not come. */
+TEST(barrier_try_finds_a_dead_actor) {
+    struct scene *s = stage(1);
+    mproc_ticket ticket;
+    pid_t actor = child_fork(act_and_die, s);
+    CHECK_EQ(waitpid(actor, NULL, 0), actor);
+    CHECK_EQ(mproc_barrier_begin(s->barrier, 0, &ticket), -EAGAIN);
+    CHECK_EQ(try_until_end(s, &ticket), MPROC_EBROKEN);
+    strike(s);
+}
+
 static void wait_interrupted(void *arg) {
     struct scene *s = arg;
     handle_signal(SIGUSR1);

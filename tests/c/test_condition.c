@@ -149,6 +149,20 @@ TEST(condition_notification_of_the_dead_goes_on) {
     strike(s);
 }
 
+/* The one behind does not wait, but asks between other work. */
+TEST(condition_notification_of_the_dead_goes_on_to_one_that_asks) {
+    struct scene *s = stage();
+    mproc_ticket ticket;
+    pid_t dead = start(s, 1);
+    CHECK_OK(mproc_condition_begin(s->condition, &ticket));
+    child_kill(dead);
+    notify(s, 1);
+    while (mproc_condition_notified(s->condition, &ticket) == 0) {
+    }
+    CHECK_OK(mproc_condition_end(s->condition, &ticket));
+    strike(s);
+}
+
 TEST(condition_counts_the_living) {
     struct scene *s = stage();
     pid_t pid = start(s, 1);
