@@ -305,14 +305,13 @@ static int try_now(mproc_bsemaphore *semaphore, int64_t timeout) {
     return mproc__likely(r != -EBUSY) ? r : try_shared(semaphore, timeout);
 }
 
-/* A sleeper's look: takes a permit and passes the call on, or says that it will sleep. */
-static int look(mproc_bsemaphore *semaphore, bool ask, uint32_t *seen, int64_t deadline) {
+/* A sleeper's look: takes a permit and passes the call on, or says that it will sleep. `woken`: no
+ * slice has ended, and where permits come and go none may for long. */
+static int look(mproc_bsemaphore *semaphore, bool woken, uint32_t *seen, int64_t deadline) {
     if (!enter_within(semaphore, mproc__patience(mproc__until(deadline)))) {
         return -ETIMEDOUT;
     }
-    if (ask) {
-        (void)forgive(semaphore, false);
-    }
+    (void)forgive(semaphore, woken);
     int r = take(semaphore);
     if (r == -EAGAIN) {
         note_holders(semaphore);
@@ -329,7 +328,7 @@ static int sleep_slices(mproc_bsemaphore *semaphore, int64_t deadline) {
     int slept = 0;
     for (;;) {
         uint32_t seen;
-        int r = look(semaphore, slept != 0, &seen, deadline);
+        int r = look(semaphore, slept == 0, &seen, deadline);
         if (r != -EAGAIN) {
             return r;
         }

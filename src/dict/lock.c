@@ -14,7 +14,8 @@
  *
  * If a member dies here: a record that is not linked yet, or not any more, is in the hand. The
  * record of a dead owner stays until somebody wants the key's lock, and takes it over with the
- * record. Waiters look after each slice whether the owner still lives.
+ * record. Waiters look after each slice whether the owner still lives, and also while locks of
+ * other keys of the shard come and go, which wake them before a slice ends.
  */
 #include <string.h>
 
@@ -50,11 +51,14 @@ static bool is_mine(const struct mproc__dict_lock *lock) {
 
 /* ---------------------------------------------------------------- locking */
 
+#define LOOK_AGAIN MPROC__SLICE_FIRST /* the first slice of those that nobody wakes */
+
 /* Whose lock it is that the caller waits for. */
 struct owner {
     uint64_t token;
     uint64_t thread;
-    bool dead; /* that one has died: the lock may be taken from it */
+    bool dead;      /* that one has died: the lock may be taken from it */
+    int64_t looked; /* when that was asked */
 };
 
 /* In the section. 0; -EOWNERDEAD; -EBUSY: another thread has it, *owner says which; -EAGAIN: a
@@ -84,7 +88,9 @@ static int try_lock(struct mproc__dict_shard *shard, struct mproc__hand *hand,
         set(shard, &lock->depth, 1);
         return -EOWNERDEAD;
     }
-    *owner = (struct owner){lock->token, lock->thread, false};
+    owner->token = lock->token;
+    owner->thread = lock->thread;
+    owner->dead = false;
     return -EBUSY;
 }
 
@@ -120,6 +126,7 @@ static int lock_once(struct mproc__dict_shard *shard, const struct mproc__dict_k
 static void look_at_owner(struct owner *owner) {
     owner->dead =
         mproc__token_dead(owner->token) || mproc__thread_ended(owner->token, owner->thread);
+    owner->looked = mproc__os_now();
 }
 
 static int wait_for_lock(struct mproc__dict_shard *shard, const struct mproc__dict_key *key,
@@ -139,7 +146,7 @@ static int wait_for_lock(struct mproc__dict_shard *shard, const struct mproc__di
         if (r == -EINTR) {
             return -EINTR;
         }
-        if (r == -ETIMEDOUT) {
+        if (r == -ETIMEDOUT || mproc__os_now() - owner->looked >= LOOK_AGAIN) {
             look_at_owner(owner);
         }
     }

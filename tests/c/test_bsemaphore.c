@@ -3,6 +3,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include "core/heap.h"
 #include "core/object.h"
 #include "made.h"
 #include "members.h"
@@ -163,6 +164,32 @@ TEST(bsemaphore_gives_back_what_a_dead_member_took_among_signals) {
     CHECK_OK(kill(pid, SIGKILL));
     child_join(waiting);
     child_kill(pid);
+    drop(semaphore);
+}
+
+/* Wakes whoever sleeps on a word of the object, as others do whose permits come and go. */
+static void wake(mproc_bsemaphore *semaphore) {
+    uint32_t *words = (uint32_t *)(void *)semaphore;
+    for (size_t i = 0; i < mproc__heap_size(semaphore) / sizeof *words; i++) {
+        mproc__os_futex_wake(&words[i], INT32_MAX);
+    }
+}
+
+/* A waiter that is woken again and again, in vain, never sleeps for a whole slice. */
+TEST(bsemaphore_gives_back_what_a_dead_member_took_among_wakes) {
+    mproc_bsemaphore *semaphore = make(1);
+    int status = 0;
+    pid_t pid = child_fork(acquire_and_sleep, semaphore), ended = 0;
+    await_value(semaphore, 0);
+    pid_t waiting = child_fork(acquire_once, semaphore);
+    wait_for_futex(waiting);
+    child_kill(pid);
+    while (ended == 0) {
+        wake(semaphore);
+        ended = waitpid(waiting, &status, WNOHANG);
+    }
+    CHECK_EQ(ended, waiting);
+    CHECK_EQ(status, 0);
     drop(semaphore);
 }
 
