@@ -3,7 +3,10 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * The ticket of the head gives room, and the bytes that have been taken before it.
+ * The ticket of the head gives room, and the bytes that have been taken before it. A producer
+ * counts its bytes before it publishes its message. So one that died in between has counted too
+ * many until somebody enters the tail's section. Who looks for room without the guard sees that the
+ * section's owner is dead, and enters it.
  */
 #ifndef MPROC_QUEUE_BOUND_H
 #define MPROC_QUEUE_BOUND_H
@@ -20,10 +23,25 @@ static inline bool mproc__queue_has_too_many_bytes(const mproc_queue *queue) {
     return queue->most_bytes != 0 && mproc__queue_bytes_in(queue) >= queue->most_bytes;
 }
 
-static inline bool mproc__queue_has_room(const mproc_queue *queue) {
+static inline bool mproc__queue_seems_to_have_room(const mproc_queue *queue) {
     return queue->bound == 0 ||
            (mproc__queue_tail_ticket(queue) - mproc__queue_head_ticket(queue) < queue->bound &&
             !mproc__queue_has_too_many_bytes(queue));
+}
+
+/* Takes back what a dead producer has counted too many. Under no guard. `hand` is the caller's if
+ * it has one already, or NULL. */
+void mproc__queue_mend_bytes(mproc_queue *queue, struct mproc__hand *hand);
+
+/* For who waits or tries; the same holds. */
+static inline bool mproc__queue_has_room(mproc_queue *queue, struct mproc__hand *hand) {
+    if (mproc__queue_seems_to_have_room(queue)) {
+        return true;
+    }
+    if (mproc__unlikely(queue->most_bytes != 0)) {
+        mproc__queue_mend_bytes(queue, hand);
+    }
+    return mproc__queue_seems_to_have_room(queue);
 }
 
 /* By what the producers knew last, and without the guard: a guess. */

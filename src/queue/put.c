@@ -148,7 +148,7 @@ static MPROC__INLINE int try_append(mproc_queue *queue, struct mproc__hand *hand
  * sleeps. */
 static int append_large(mproc_queue *queue, struct mproc__hand *hand, struct outgoing *out,
                         uint64_t *ticket) {
-    if (!mproc__queue_has_room(queue)) {
+    if (!mproc__queue_has_room(queue, hand)) {
         return -EAGAIN;
     }
     int r = mproc__parcel_make(hand, out->buffers, out->nbuffers, out->size);

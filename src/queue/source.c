@@ -13,8 +13,8 @@ static bool can_get(const void *object) {
 }
 
 static bool can_put(const void *object) {
-    const mproc_queue *queue = object;
-    return mproc__queue_has_room(queue) || mproc__queue_is_closed(queue);
+    mproc_queue *queue = (mproc_queue *)(uintptr_t)object;
+    return mproc__queue_has_room(queue, NULL) || mproc__queue_is_closed(queue);
 }
 
 static bool can_join(const void *object) {

@@ -17,8 +17,9 @@
  *   items, room, idle, near   Event counts (core/eventcount.h); of `near` see near.c.
  *   bound, most_bytes   Constant.
  *   tail_bytes, head_bytes   How many bytes have been put and taken, if most_bytes is not 0: with
- *                   the tickets, but read by producers before the head's is published. After a
- *                   death there they may have put a message more than they should.
+ *                   the tickets, but read by producers before these are published. After a death
+ *                   of a consumer there they may have put a message more than they should; after
+ *                   that of a producer see bound.h.
  *   closed          Goes from 0 to 1, under `tail`. From then on nobody changes tail_*.
  *   cut_*, dropped  Written under `head`: what a shutdown has taken out all at once, of a queue
  *                   that is closed. cut_left records, from (cut_segment, cut_offset) on, are still

@@ -24,9 +24,12 @@ struct mproc__queue_side mproc__queue_consumers(mproc_queue *queue) {
                                       true, true};
 }
 
+static bool has_room(const mproc_queue *queue) {
+    return mproc__queue_has_room((mproc_queue *)(uintptr_t)queue, NULL);
+}
+
 struct mproc__queue_side mproc__queue_producers(mproc_queue *queue) {
-    return (struct mproc__queue_side){mproc__queue_has_room, &queue->room, &queue->consumer_cpu,
-                                      true, false};
+    return (struct mproc__queue_side){has_room, &queue->room, &queue->consumer_cpu, true, false};
 }
 
 static bool settled(const mproc_queue *queue, const struct mproc__queue_side *side) {
