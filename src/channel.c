@@ -50,8 +50,9 @@
  * marker away. A message that is in the ring while its sender computes, or is dead, is not lost to
  * somebody who looks at the descriptor. (A pipe needs no marker: its reading end is opened anew for
  * writing.) The ring is a fraction of what a socket or pipe takes at once, so this is one write,
- * which a kill cannot divide. From the sender's side the same write goes through its own end. A
- * peer that sleeps in the kernel meanwhile is woken by it; one that looks sees the state.
+ * which a kill divides only where a pipe had no memory for all of it: the rest can be told from
+ * what the pipe has. From the sender's side the same write goes through its own end. A peer that
+ * sleeps in the kernel meanwhile is woken by it; one that looks sees the state.
  *
  * Strangers. A process that is not of the family, or has no Connection that knows the channel, has
  * got its descriptor from one that was asked for, and then the way is plain. A forked child that
@@ -69,7 +70,8 @@
  * way is plain.
  *
  * Its parts, each in a file of channel/: sides and their ways (sides.h, way.c: the state, the
- * locks, what a death left), the ring, the marker, passing, sending, receiving, offers, luggage.
+ * locks, what a death left), the ring, its flushing, the marker, passing, sending, receiving,
+ * offers, luggage.
  * Here is the channel's life.
  *
  * Cost. 1,024 bytes of the arena for a channel, and RING for a way when its first marker is put.
@@ -118,9 +120,10 @@
  * If a member dies here. Before the store of tail or head nothing has happened. With MARKING, RING
  * or PASSING half come or gone, the next thread that takes `senders` asks the kernel what it has
  * (channel/way.c): no bytes, so there is no marker; a marker; or a marker and more, so the ring's
- * bytes have been passed. The marker that is to be taken away is looked at first: it may be gone
- * already. A receiver that waits takes `senders` before it sleeps in the kernel. One that only
- * tries takes it from a dead owner when such a state is in its way.
+ * bytes have been passed. (A pipe may have a part of them, and gets the rest.) The marker that is
+ * to be taken away is looked at first: it may be gone already. A receiver that waits takes
+ * `senders` before it sleeps in the kernel. One that only tries takes it from a dead owner when
+ * such a state is in its way.
  *
  * What it does not do: messages above MPROC__RING_MOST that a pipe takes go as bytes, since their
  * sender need not wait, and a ring of such could not be passed to the kernel in one write.

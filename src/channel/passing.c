@@ -7,36 +7,8 @@
  */
 #include "channel/passing.h"
 
+#include "channel/flush.h"
 #include "channel/marker.h"
-#include "channel/ring.h"
-
-static ssize_t write_once(const struct mproc__way *way, int fd, const struct iovec *pieces) {
-    return way->socket ? mproc__os_write_now(fd, pieces, 2) : mproc__os_write_quiet(fd, pieces, 2);
-}
-
-/* Under both, with RING and room for it in the kernel. MPROC_EEOF: nobody will ever read it,
- * or its counts are scribbled over. */
-static int write_ring(const struct mproc__way *way, int fd) {
-    size_t size = (size_t)(way->tail - way->head), done = 0;
-    if (size > MPROC__RING) {
-        return MPROC_EEOF;
-    }
-    while (done < size) {
-        size_t first = MPROC__RING - (way->head + done) % MPROC__RING;
-        first = size - done < first ? size - done : first;
-        struct iovec pieces[2] = {{mproc__ring_at(way, way->head + done), first},
-                                  {mproc__ring_at(way, 0), size - done - first}};
-        ssize_t n = write_once(way, fd, pieces);
-        if (n == -EPIPE || n == -ECONNRESET) {
-            return MPROC_EEOF;
-        }
-        if (n < 0 && n != -EINTR && done == 0) {
-            return (int)n;
-        }
-        done += n > 0 ? (size_t)n : 0; /* the kernel has no memory for the rest yet */
-    }
-    return 0;
-}
 
 /* Under both, with RING. `fd`: what can be written through. Then the way has no ring, and a socket
  * still has the marker. */
@@ -44,7 +16,7 @@ static int pass(struct mproc__way *way, int fd) {
     uint32_t state = MPROC__IN_RING | mproc__way_mark(way);
     mproc__way_set_state(way, state | MPROC__PASSING);
     mproc__program_order();
-    int r = write_ring(way, fd);
+    int r = mproc__flush_ring(way, fd, 0);
     if (r != 0 && r != MPROC_EEOF) {
         mproc__way_set_state(way, state);
         return r;

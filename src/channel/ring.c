@@ -11,14 +11,6 @@
 
 #include "core/heap.h"
 
-static inline char *place(const struct mproc__way *way, uint64_t at) {
-    return (char *)(uintptr_t)way->ring + at % MPROC__RING;
-}
-
-char *mproc__ring_at(const struct mproc__way *way, uint64_t at) {
-    return place(way, at);
-}
-
 /* memcpy(), without the call for the shortest messages: two words that may overlap. */
 static inline void copy(char *to, const char *from, size_t size) {
     if (size > 16 || size < 4) {
@@ -47,10 +39,10 @@ static uint64_t write_bytes(const struct mproc__way *way, uint64_t at, const voi
                             size_t size) {
     size_t first = MPROC__RING - at % MPROC__RING;
     if (size > 0 && size <= first) {
-        copy(place(way, at), from, size);
+        copy(mproc__ring_at(way, at), from, size);
     } else if (size > 0) {
-        memcpy(place(way, at), from, first);
-        memcpy(place(way, 0), (const char *)from + first, size - first);
+        memcpy(mproc__ring_at(way, at), from, first);
+        memcpy(mproc__ring_at(way, 0), (const char *)from + first, size - first);
     }
     return at + size;
 }
@@ -58,10 +50,10 @@ static uint64_t write_bytes(const struct mproc__way *way, uint64_t at, const voi
 static void read_bytes(const struct mproc__way *way, uint64_t at, void *out, size_t size) {
     size_t first = MPROC__RING - at % MPROC__RING;
     if (size > 0 && size <= first) {
-        copy(out, place(way, at), size);
+        copy(out, mproc__ring_at(way, at), size);
     } else if (size > 0) {
-        memcpy(out, place(way, at), first);
-        memcpy((char *)out + first, place(way, 0), size - first);
+        memcpy(out, mproc__ring_at(way, at), first);
+        memcpy((char *)out + first, mproc__ring_at(way, 0), size - first);
     }
 }
 
@@ -78,7 +70,7 @@ void mproc__ring_put(struct mproc__way *way, const struct iovec *pieces, int n, 
                                                 (unsigned char)(size >> 8), (unsigned char)size};
     uint64_t at = way->tail + MPROC__RING_HEADER;
     if (mproc__likely(in_one_piece(way->tail, MPROC__RING_HEADER))) {
-        memcpy(place(way, way->tail), header, MPROC__RING_HEADER);
+        memcpy(mproc__ring_at(way, way->tail), header, MPROC__RING_HEADER);
     } else {
         (void)write_bytes(way, way->tail, header, MPROC__RING_HEADER);
     }
@@ -92,7 +84,7 @@ void mproc__ring_put(struct mproc__way *way, const struct iovec *pieces, int n, 
 static inline size_t next_size(const struct mproc__way *way, uint64_t at) {
     unsigned char h[MPROC__RING_HEADER];
     if (mproc__likely(in_one_piece(at, MPROC__RING_HEADER))) {
-        memcpy(h, place(way, at), MPROC__RING_HEADER);
+        memcpy(h, mproc__ring_at(way, at), MPROC__RING_HEADER);
     } else {
         read_bytes(way, at, h, MPROC__RING_HEADER);
     }

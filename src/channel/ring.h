@@ -18,7 +18,9 @@
 int mproc__ring_need(struct mproc__way *way);
 
 /* Where its byte of that number is. */
-char *mproc__ring_at(const struct mproc__way *way, uint64_t at);
+static inline char *mproc__ring_at(const struct mproc__way *way, uint64_t at) {
+    return (char *)(uintptr_t)way->ring + at % MPROC__RING;
+}
 
 /* Under `senders`. As far as the sender knows. */
 bool mproc__ring_has_room(struct mproc__way *way, size_t size);

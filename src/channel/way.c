@@ -7,6 +7,8 @@
  */
 #include "channel/way.h"
 
+#include "channel/flush.h"
+
 MPROC__THREAD const struct mproc__way *mproc__way_draining;
 MPROC__THREAD uint64_t mproc__way_found;
 
@@ -17,6 +19,7 @@ MPROC__THREAD uint64_t mproc__way_found;
 struct found {
     bool marker;
     bool more;
+    size_t bytes; /* of a pipe: so much is there */
 };
 
 static int find(const struct mproc__end *e, bool sender, struct found *found) {
@@ -26,13 +29,33 @@ static int find(const struct mproc__end *e, bool sender, struct found *found) {
         return n;
     }
     if (!way->socket) {
-        *found = (struct found){true, n > 0};
+        *found = (struct found){true, n > 0, (size_t)n};
     } else if (sender) {
-        *found = (struct found){n > 0, (uint32_t)n > way->queued};
+        *found = (struct found){n > 0, (uint32_t)n > way->queued, 0};
     } else {
-        *found = (struct found){n > 0, n > MPROC__MARKER_SIZE};
+        *found = (struct found){n > 0, n > MPROC__MARKER_SIZE, 0};
     }
     return 0;
+}
+
+/* Under `senders`, with PASSING, which keeps the head where it is: the kernel has a part of what is
+ * in the ring, or all of it, and gets the rest. Of a socket it is all (channel/flush.c). */
+static int pass_rest(const struct mproc__end *e, bool sender, const struct found *found) {
+    struct mproc__way *way = e->way;
+    int fd = e->fd, r = 0;
+    if (!way->socket && found->bytes < way->tail - way->head) {
+        fd = sender ? fd : mproc__os_pipe_again(fd);
+        r = fd >= 0 ? mproc__flush_ring(way, fd, found->bytes) : fd;
+    }
+    if (fd >= 0 && fd != e->fd) {
+        mproc__os_close(fd);
+    }
+    if (r == 0 || r == MPROC_EEOF) {
+        mproc__way_empty_ring(way);
+        mproc__way_set_state(way, mproc__way_mark(way));
+        r = 0;
+    }
+    return r;
 }
 
 /* Under `senders`, whose last owner died. */
@@ -52,12 +75,11 @@ static int mend(const struct mproc__end *e, bool sender) {
     } else if (!found.marker) {
         mproc__way_set_state(way, 0); /* it was taken away, as the ring was empty */
     } else if ((state & MPROC__PASSING) && found.more) {
-        mproc__way_empty_ring(way);
-        mproc__way_set_state(way, mproc__way_mark(way));
+        r = pass_rest(e, sender, &found);
     } else {
         mproc__way_set_state(way, MPROC__IN_RING | mproc__way_mark(way));
     }
-    return 0;
+    return r;
 }
 
 /* ---------------------------------------------------------------- locks */

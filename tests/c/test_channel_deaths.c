@@ -7,6 +7,7 @@
  * makes, with nobody else there who would mend it first.
  */
 #define _GNU_SOURCE
+#include "channel/ring.h"
 #include "channel/sides.h"
 #include "channels.h"
 #include "children.h"
@@ -206,6 +207,110 @@ TEST(channel_is_mended_by_the_next_when_one_cannot) {
         CHECK_EQ(recv_one(&p), MPROC_EEOF);
         drop(&p);
     }
+}
+
+/* ---------------------------------------------------------------- passing a part */
+
+/* A pipe that has no memory for all that is in the ring takes a part, and the writer is killed
+ * before it has written the rest. */
+struct part {
+    const struct pair *pair;
+    size_t size;
+};
+
+static void die_behind_a_part(void *arg) {
+    const struct part *part = arg;
+    struct mproc__way *way = way_of(part->pair);
+    acquire(&way->receivers);
+    acquire(&way->senders);
+    mproc__way_set_state(way, mproc__way_state(way) | MPROC__PASSING);
+    CHECK_EQ(write(part->pair->ends[1], mproc__ring_at(way, way->head), part->size),
+             (ssize_t)part->size);
+    kill(getpid(), SIGKILL);
+}
+
+/* Three messages are in the ring of a pipe, which takes the first `size` bytes. */
+static struct pair passed_in_part(size_t size) {
+    struct pair p = filled(0);
+    CHECK_OK(send_word(&p));
+    CHECK_OK(send_word(&p));
+    struct part part = {&p, size};
+    child_dies(die_behind_a_part, &part);
+    return p;
+}
+
+#define ALL ((size_t)24)
+
+static void expect_word(const struct pair *p, int r, const char *room) {
+    char body[4];
+    if (r == MPROC_CHANNEL_BODY) {
+        CHECK_OK(mproc_pipe_recv_body(p->ends[0], body, sizeof body));
+        room = body;
+        r = 0;
+    }
+    CHECK_OK(r);
+    CHECK(memcmp(room, "word", 4) == 0);
+}
+
+static void expect_words(const struct pair *p, int n) {
+    for (int i = 0; i < n; i++) {
+        char room[8];
+        size_t size;
+        int r = mproc_channel_recv(p->channel, 0, p->ends[0], room, sizeof room, &size);
+        CHECK_EQ(size, 4);
+        expect_word(p, r, room);
+    }
+}
+
+/* In the middle of a header, of a message, between two messages, and the last byte. */
+static const size_t parts[] = {1, 6, 8, 11, ALL - 1, ALL};
+#define PARTS (sizeof parts / sizeof parts[0])
+
+TEST(channel_passes_the_rest_of_a_ring_to_one_that_receives) {
+    for (size_t i = 0; i < PARTS; i++) {
+        struct pair p = passed_in_part(parts[i]);
+        expect_words(&p, 3);
+        drop(&p);
+    }
+}
+
+TEST(channel_passes_the_rest_of_a_ring_to_one_that_tries) {
+    for (size_t i = 0; i < PARTS; i++) {
+        struct pair p = passed_in_part(parts[i]);
+        char room[8];
+        size_t size;
+        int r = mproc_channel_try_recv(p.channel, 0, p.ends[0], room, sizeof room, &size);
+        expect_word(&p, r, room);
+        expect_words(&p, 2);
+        drop(&p);
+    }
+}
+
+/* The rest comes before what the next one sends. */
+TEST(channel_passes_the_rest_of_a_ring_for_one_that_sends) {
+    for (size_t i = 0; i < PARTS; i++) {
+        struct pair p = passed_in_part(parts[i]);
+        CHECK_OK(send_word(&p));
+        expect_words(&p, 4);
+        drop(&p);
+    }
+}
+
+TEST(channel_passes_the_rest_of_a_ring_that_goes_round) {
+    struct pair p = filled(0);
+    char room[8];
+    size_t size;
+    CHECK_EQ(recv_one(&p), 0);
+    while (way_of(&p)->tail % MPROC__RING != MPROC__RING - 8) {
+        CHECK_OK(send_word(&p));
+        CHECK_EQ(mproc_channel_recv(p.channel, 0, p.ends[0], room, sizeof room, &size), 0);
+    }
+    CHECK_OK(send_word(&p));
+    CHECK_OK(send_word(&p));
+    struct part part = {&p, 6};
+    child_dies(die_behind_a_part, &part);
+    expect_words(&p, 2);
+    drop(&p);
 }
 
 /* ---------------------------------------------------------------- hints */
