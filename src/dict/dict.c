@@ -212,14 +212,24 @@ int mproc_dict_pop(mproc_dict *dict, const void *key, size_t key_size, mproc_mes
 
 /* ---------------------------------------------------------------- the dict as a whole */
 
+/* As any reader: a member that died may have counted what it has not done. */
+static uint64_t count_in(const mproc_dict *dict, struct mproc__dict_shard *shard) {
+    struct mproc__dict_window window = mproc__dict_window(shard, NULL);
+    uint64_t n;
+    do {
+        mproc__dict_open(&window);
+        n = mproc__dict_stale(dict, shard) ? 0 : mproc__peek64(&shard->count);
+    } while (mproc__dict_close(&window, !mproc__dict_still(shard, window.version)));
+    return n;
+}
+
 uint64_t mproc_dict_count(const mproc_dict *dict) {
     uint64_t n = 0;
     if (!mproc__expect(dict, MPROC__KIND_DICT)) {
         return 0;
     }
     for (int i = 0; i < MPROC__DICT_SHARDS; i++) {
-        const struct mproc__dict_shard *shard = &dict->shards[i];
-        n += mproc__dict_stale(dict, shard) ? 0 : mproc__peek64(&shard->count);
+        n += count_in(dict, (struct mproc__dict_shard *)(uintptr_t)&dict->shards[i]);
     }
     return n;
 }

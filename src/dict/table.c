@@ -17,7 +17,7 @@
  *               changed it. Goes up only. Its store at a change's end publishes the change.
  *   buckets     How many there are.
  *   segments    Where they are; 0: that piece is not there. Piece 0 is in the shard.
- *   count       Entries. Others read it without the guard, and may be late.
+ *   count       Entries.
  *   taken       Goes up when an entry with a large value is unlinked (see below).
  *   newest      No entry of the shard has a higher rank.
  *   splits, merges  How many buckets were ever split, and merged again: for scan.c.

@@ -5,7 +5,7 @@
  *
  * The calls that concern one element, and the list as a whole. How the elements lie stands in
  * slots.c, how many of them are changed at once in slice.c. All calls enter the list's section,
- * reading ones too: what they do there is short.
+ * reading ones too: what they do there is short. Only the number of elements is read without.
  *
  * An element that is neither the first nor the last is taken out, or put in, as a slice of one.
  *
@@ -20,6 +20,8 @@
 #include "core/make.h"
 #include "core/parcel.h"
 #include "list/slice.h"
+
+#define LOOKS 8 /* at the number of elements, before the section is entered for it */
 
 static void set(mproc_list *list, uint64_t *word, uint64_t value) {
     mproc__list_put_word(list, word, value);
@@ -164,8 +166,35 @@ bool mproc__list_facts(const void *copy, size_t size, struct mproc__facts *out) 
     return true;
 }
 
+/* False: it is being changed, or a member died while it changed it. */
+static bool count_at_once(const mproc_list *list, uint64_t *count) {
+    uint64_t version = mproc__load64(&list->version); /* SYNC(list.version) */
+    *count = mproc__peek64(&list->body.count);
+    mproc__load_fence(); /* SYNC(list.version): what was read, before the last look. */
+    return !(version & 1) && mproc__peek64(&list->version) == version;
+}
+
+static uint64_t count_inside(mproc_list *list) {
+    struct mproc__hand *hand = mproc__hand_get();
+    mproc__list_enter(list, hand);
+    uint64_t count = list->body.count;
+    mproc__list_leave(list, hand);
+    mproc__hand_put(hand);
+    return count;
+}
+
 uint64_t mproc_list_count(const mproc_list *list) {
-    return mproc__expect(list, MPROC__KIND_LIST) ? mproc__peek64(&list->body.count) : 0;
+    uint64_t count;
+    if (!mproc__expect(list, MPROC__KIND_LIST)) {
+        return 0;
+    }
+    for (int i = 0; i < LOOKS; i++) {
+        if (mproc__likely(count_at_once(list, &count))) {
+            return count;
+        }
+        mproc__pause();
+    }
+    return count_inside((mproc_list *)(uintptr_t)list);
 }
 
 /* ---------------------------------------------------------------- setting */

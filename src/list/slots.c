@@ -21,7 +21,7 @@
  *   taken      Goes up when an element with a large value goes out (dict/table.c says what for).
  *   serial     The last serial that an element got.
  *   body       The directory, its chunks, and which slots are in use. Others read `count` without
- *              the guard, and may be late.
+ *              the guard, between two looks at the version.
  *   plan       A batch that is to be carried out.
  *   garbage    Batches that were carried out, with what they have taken out of the list.
  *
@@ -276,7 +276,8 @@ void mproc__list_enter(mproc_list *list, struct mproc__hand *hand) {
     mproc__guard_enter(&list->guard, hand);
     while (mproc__unlikely(list->version & 1)) {
         if (list->plan == 0) {
-            mproc__poke64(&list->version, list->version + 1);
+            /* SYNC(list.version): what was put back, before readers look again. */
+            mproc__store64(&list->version, list->version + 1);
         } else {
             carry_out(list);
             mproc__guard_leave(&list->guard, hand); /* a section publishes once */
@@ -291,10 +292,12 @@ void mproc__list_leave(mproc_list *list, struct mproc__hand *hand) {
 
 void mproc__list_begin(mproc_list *list) {
     mproc__poke64(&list->version, list->version + 1);
+    mproc__store_fence(); /* SYNC(list.version): that it changes, before it does. */
     mproc__program_order();
 }
 
 void mproc__list_publish(mproc_list *list) {
+    /* SYNC(list.version): the change, before the version that says that it is whole. */
     mproc__guard_publish(&list->guard, &list->version, list->version + 1);
 }
 

@@ -76,3 +76,23 @@ TEST(dict_lock_of_the_dead_goes_to_one_who_is_woken_all_the_time) {
     child_kill(busy);
     strike(s);
 }
+
+/* It has counted an entry that it has not taken out. */
+static void die_in_a_delete(void *arg) {
+    const struct scene *s = arg;
+    struct mproc__dict_shard *shard = shard_of(s->dict, "key");
+    struct mproc__hand *hand = mproc__hand_get();
+    mproc__dict_enter(shard, hand);
+    (void)mproc__dict_begin(shard);
+    mproc__dict_put_word(shard, &shard->count, shard->count - 1);
+    raise(SIGKILL);
+}
+
+TEST(dict_count_leaves_out_what_the_dead_have_not_done) {
+    struct scene *s = stage();
+    CHECK_OK(mproc_dict_set(s->dict, "key", 3, "value", 5));
+    pid_t pid = child_fork(die_in_a_delete, s);
+    CHECK_EQ(waitpid(pid, NULL, 0), pid);
+    CHECK_EQ(mproc_dict_count(s->dict), 1);
+    strike(s);
+}
