@@ -17,9 +17,10 @@
 
 #define SMALL ((size_t)64)
 #define LARGE ((size_t)20000)
-#define THERE 3u    /* messages 0, 1 and 2 are in the queue before the operation */
-#define VICTIMS 50u /* the number of the victim's message */
-#define LAST 99u    /* of the survivor's, behind which there is nothing */
+#define THERE 3u          /* messages 0, 1 and 2 are in the queue before the operation */
+#define VICTIMS 50u       /* the number of the victim's message */
+#define LAST 99u          /* of the survivor's, behind which there is nothing */
+#define BOUND (2 * LARGE) /* bytes: with the victim's message the queue is full */
 
 /* In crash_room(). */
 struct scene {
@@ -105,6 +106,17 @@ static void *large_put(void) {
     return make(LARGE, 0);
 }
 
+/* One message is in the queue. */
+static void *bounded_put(void) {
+    struct scene *s = scene();
+    s->queue = made_queue(0);
+    crash_require(s->queue != NULL && mproc_queue_bound_bytes(s->queue, BOUND) == 0);
+    s->size = LARGE;
+    s->takes = 0;
+    crash_equal(put(0, CRASH_SOON), 0);
+    return s;
+}
+
 static void *small_taken(void) {
     return make(SMALL, 1);
 }
@@ -178,6 +190,35 @@ static void verify_tries_to_put(void *object) {
     expect_all(get_by_trying(), get_by_trying);
 }
 
+/* There is room if the victim has put nothing, whatever it has counted. */
+static void expect_room(int r) {
+    const struct scene *s = scene();
+    unsigned got = get_by_waiting();
+    crash_equal(got, 0);
+    if (r == -ETIMEDOUT) {
+        crash_equal(get_by_waiting(), VICTIMS);
+    } else {
+        crash_equal(r, 0);
+        crash_require(!crash_returned());
+        crash_equal(get_by_waiting(), LAST);
+    }
+    crash_equal(mproc_queue_bytes(s->queue, NULL), 0);
+    crash_equal(mproc_queue_count(s->queue), 0);
+    crash_check(mproc_queue_check(s->queue, why, sizeof why));
+}
+
+static void verify_tries_to_put_bounded(void *object) {
+    (void)object;
+    expect_room(put(LAST, 0));
+}
+
+static void verify_asks_and_puts_bounded(void *object) {
+    const struct scene *s = object;
+    uint64_t most;
+    bool room = mproc_queue_bytes(s->queue, &most) < most;
+    expect_room(room ? put(LAST, MPROC_FOREVER) : -ETIMEDOUT);
+}
+
 static void teardown(void *object) {
     const struct scene *s = object;
     mproc_drop(s->queue);
@@ -198,6 +239,10 @@ static void teardown(void *object) {
 static const struct crash_op ops[] = {
     OPS("put", small_put, operate_put),
     OPS("put (large)", large_put, operate_put),
+    OP("put (large, bytes bounded), then tries to put", bounded_put, operate_put,
+       verify_tries_to_put_bounded),
+    OP("put (large, bytes bounded), then asks and puts", bounded_put, operate_put,
+       verify_asks_and_puts_bounded),
     OPS("get", small_taken, operate_get),
     OPS("get (large)", large_taken, operate_get),
 };
