@@ -1293,12 +1293,12 @@ def test_resize(ctx):
     with ctx.Pool(2) as pool:
         for number in (5, 1, 3):
             pool.resize(number)
-            wait_until(lambda number=number: is_of_size(pool, number))
+            assert wait_until(lambda number=number: is_of_size(pool, number))
             assert f"pool_size={number}>" in repr(pool)
             assert pool.map(errands.square, range(50)) == [n * n for n in range(50)]
         with pytest.raises(WorkerDiedError):
             pool.apply(errands.kill_self)
-        wait_until(lambda: is_of_size(pool, 3))
+        assert wait_until(lambda: is_of_size(pool, 3))
         pool.close()
         pool.join()
         assert living(pool) == 0
@@ -2029,7 +2029,7 @@ def test_imap_next_without_a_wait_sees_what_has_come(fork, monkeypatch):
     with fork.Pool(1) as pool:
         monkeypatch.setattr(pool, "_need_helper", lambda: None)
         results = pool.imap(errands.square, [3])
-        wait_until(lambda: next_or_none(results) == 9)
+        assert wait_until(lambda: next_or_none(results) == 9)
 
 
 @pytest.mark.parametrize("unordered", [False, True])
