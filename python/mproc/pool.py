@@ -533,7 +533,10 @@ class Pool(HasOptions, Engine):
         star = mapper if type(mapper) is bool else _is_star(mapper)
         items = iterable if type(iterable) is list else list(iterable)
         if chunksize is None:
-            chunksize = -(-len(items) // (4 * self._size()))
+            workers = len(self._pool)
+            if workers > self._processes:  # seats of some that have ended; see _size(), inlined here
+                workers = self._processes
+            chunksize = -(-len(items) // (4 * workers))
         result: MapResult[Any] = MapResult(self)
         result._callback, result._error_callback = callback, error_callback
         try:
