@@ -534,7 +534,7 @@ class Pool(HasOptions, Engine):
         items = iterable if type(iterable) is list else list(iterable)
         if chunksize is None:
             workers = len(self._pool)
-            if workers > self._processes:  # seats of some that have ended; see _size(), inlined here
+            if workers > self._processes:  # some seats have ended; as _size(), inlined
                 workers = self._processes
             chunksize = -(-len(items) // (4 * workers))
         result: MapResult[Any] = MapResult(self)
