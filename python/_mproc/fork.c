@@ -161,6 +161,24 @@ static int refuse_sub_interpreter(void) {
     return -1;
 }
 
+/* In a child: threads of the parent that were starting processes meet at these streams, which each
+ * start flushes, and the child flushes them in the end. One may have been given a stream's mutex,
+ * and is not there to give it back. */
+#ifdef Py_GIL_DISABLED
+static void free_streams(void) {
+    static const char *const names[] = {"stdout", "stderr"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        PyObject *stream = PySys_GetObject(names[i]);
+        if (stream != NULL) {
+            stream->ob_mutex = (PyMutex){0};
+        }
+    }
+}
+#else
+static void free_streams(void) {
+}
+#endif
+
 /* Forks under the interpreter's hooks. Returns as mproc_process_launch(); -ECANCELED with an
  * exception: what a signal's handler has raised before, or that there is no fork here. */
 static int launch(struct child *self, mproc_process *handle, struct taken *taken) {
@@ -183,6 +201,7 @@ static int launch(struct child *self, mproc_process *handle, struct taken *taken
     if (r == MPROC_IN_CHILD) {
         interrupt_forget();
         PyOS_AfterFork_Child();
+        free_streams();
     } else {
         PyOS_AfterFork_Parent();
     }

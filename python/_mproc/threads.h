@@ -20,6 +20,8 @@
  * this: they are made for threads of many processes.
  *
  * A fork by the interpreter stops all threads where they hold no mutex, so a child finds all free.
+ * The exception is the interpreter's: a mutex for which a thread has waited for a millisecond is
+ * given to that thread before it runs, and stays taken in a child that is forked in between.
  */
 #ifndef MPROC_PYTHON_THREADS_H
 #define MPROC_PYTHON_THREADS_H
