@@ -1,22 +1,32 @@
 #!/usr/bin/env bash
-# Usage: scripts/make-python.sh 3.13t [SUITE]…
+# Usage: [SANITIZE=thread] scripts/make-python.sh 3.13t [SUITE]…
 # Prints the path of a free-threaded interpreter of that version, with headers and CPython's test-suite. When this
 # machine has none, it is compiled from Debian's source of the first SUITE that has it (testing and stable when none is
 # named), which takes some minutes, and installed into .pythons/3.13t. Nothing is installed into the system, and
 # find-python.sh looks there last. Needs a Debian machine, its mirror and PyPI. Debian packages no such interpreter
-# itself.
+# itself. SANITIZE=thread: one that is built with ThreadSanitizer, in .pythons/3.13t-thread, where races.sh looks.
 set -euo pipefail
 version=${1:?usage: scripts/make-python.sh X.Yt [SUITE]…}
 shift
 . "$(dirname "$0")/common.sh"
 . "$(dirname "$0")/apt.sh"
 
-DIR=$ROOT/.pythons/$version
+DIR=$ROOT/.pythons/$version${SANITIZE:+-$SANITIZE}
 WORK=$DIR.work
+OPTIONS=(--disable-gil)
 SUITES=("$@")
 [ $# -gt 0 ] || SUITES=(testing stable)
 
 [[ $version =~ ^3\.[0-9]+t$ ]] || die "make-python.sh: $version is no free-threaded version, such as 3.13t"
+case ${SANITIZE:-} in
+'') ;;
+thread)
+    OPTIONS+=(--with-thread-sanitizer)
+    # The compiled interpreter takes part in its own making, where its reports would be failures.
+    export CFLAGS='-O1 -g' TSAN_OPTIONS=report_bugs=0:exitcode=0
+    ;;
+*) die "make-python.sh: SANITIZE is empty or thread, not $SANITIZE" ;;
+esac
 
 # fetch SUITE: the source of the version into WORK/SUITE; fails where the suite has none, or its mirror has not.
 fetch() {
@@ -42,7 +52,7 @@ fetch_any() {
 
 # Into WORK first: where find-python.sh looks there is a whole interpreter or none.
 compile() (
-    cd "$WORK/source" && ./configure -q --disable-gil --prefix="$DIR" && make -s -j"$(nproc)" &&
+    cd "$WORK/source" && ./configure -q "${OPTIONS[@]}" --prefix="$DIR" && make -s -j"$(nproc)" &&
         make -s install DESTDIR="$WORK/made"
 )
 
@@ -53,7 +63,11 @@ is_complete() {
 }
 
 print_found() {
-    scripts/find-python.sh "$version" 2>/dev/null
+    if [ -z "${SANITIZE:-}" ]; then
+        scripts/find-python.sh "$version" 2>/dev/null
+    else
+        ls "$DIR/bin/python$version" 2>/dev/null
+    fi
 }
 
 print_found && exit

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Usage: [PYTHON=3.15] scripts/test.sh [c|crash|python|examples|answers]…     (all of them when nothing is named)
-# versioned: the part of python that is not alike in all versions of Python.
+# versioned: the part of python that is not alike in all versions of Python. threads: the part of many threads at once,
+# which PYTHON=3.13t asks of an interpreter without a lock.
 # Builds what the tests need, runs them, and ends with one line: N passed, N failed.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
@@ -10,7 +11,7 @@ results=()
 # C tests need neither the release nor the package, so tests of another compiler leave the package as it is.
 build_what_is_tested() {
     case " $* " in
-    *" python "* | *" versioned "* | *" examples "* | *" answers "*) scripts/build.sh lib package tests ;;
+    *" python "* | *" versioned "* | *" threads "* | *" examples "* | *" answers "*) scripts/build.sh lib package tests ;;
     *) scripts/build.sh tests ;;
     esac
 }
@@ -69,11 +70,12 @@ tests_of_version() {
 # fro, so that no share gets all the large ones. A shell lets what it starts in the background ignore SIGINT, which the
 # tests of Ctrl-C need.
 pytest_of() {
-    local name=$1 share files dealt='{ n = (NR - 1) % 6; if ((n < 3 ? n : 5 - n) == share) print }'
+    local name=$1 share files settings=() dealt='{ n = (NR - 1) % 6; if ((n < 3 ? n : 5 - n) == share) print }'
+    case ${PYTHON:-} in *t) settings=(PYTHON_GIL=0) ;; esac # otherwise the extension turns the GIL on
     say "  $name tests"
     for share in 0 1 2; do
         mapfile -t files < <(awk -v share="$share" "$dealt" <<<"$2")
-        run "$name-$share" env --default-signal=INT,QUIT \
+        run "$name-$share" env --default-signal=INT,QUIT "${settings[@]}" \
             "$VENV/bin/python" -m pytest -q --junitxml="$RESULTS/$name-$share.xml" "${files[@]}" &
         results+=("$name=$RESULTS/$name-$share.xml")
     done
@@ -82,6 +84,7 @@ pytest_of() {
 
 test_python() { pytest_of python "$(tests_in_python)"; }
 test_versioned() { pytest_of versioned "$(tests_of_version)"; }
+test_threads() { pytest_of threads "$(ls tests/python/test_{free_threaded,threads{,_pools,_served}}.py)"; }
 
 test_examples() {
     say "  examples"
