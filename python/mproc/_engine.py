@@ -336,6 +336,7 @@ class Engine(_mproc.Engine):
         )
         self._helper = thread
         self._rests = 0
+        self._seen = -1  # who starts it has LOOK seconds to submit more, and to pump
         try:
             thread.start()
         except RuntimeError:

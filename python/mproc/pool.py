@@ -375,10 +375,10 @@ class Pool(HasOptions, Engine):
 
     def _see_to(self, result: AsyncResult[Any]) -> None:
         """See to it that a result comes though nobody waits, and at once if it has a callback."""
+        if result._callback is not None or result._error_callback is not None:
+            self._call_helper()  # first: one that is started now keeps the pool until it is called
         if self._helper is None or self._parked:
             self._need_helper()
-        if result._callback is not None or result._error_callback is not None:
-            self._call_helper()
 
     def _apply_async(
         self,

@@ -604,6 +604,20 @@ def _interrupt():
     raise KeyboardInterrupt
 
 
+def test_who_submits_is_left_alone_by_the_helper_until_its_second_look(fork, monkeypatch):
+    """A program submits many tasks, then waits: it hears of a death there, not in submit()."""
+    monkeypatch.setattr(helper, "LOOK", LONG)
+    with ProcessPoolExecutor(1, fork) as pool:
+        futures = [pool.submit(os._exit, 3)]
+        (pid,) = pool._processes
+        assert wait_until(lambda: not is_there(pid))
+        assert wait_until(lambda: pool._engine._seen >= 0)
+        futures += [pool.submit(errands.square, n) for n in range(12)]
+        for future in futures:
+            with pytest.raises(BrokenProcessPool):
+                future.result(LONG)
+
+
 def test_the_helper_goes_on_after_a_result_that_interrupts(fork):
     with ProcessPoolExecutor(1, fork) as pool:
         for _ in range(2):

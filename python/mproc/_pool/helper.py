@@ -4,6 +4,9 @@ It looks every LOOK seconds whether somebody has pumped since its last look. If 
 there is work, it pumps itself until somebody else comes. Where it is needed for every result, it
 pumps all the time. Between two looks it does not keep the engine, which may be freed.
 
+Its first look only says since when. So it does not disturb a program that submits many tasks, and
+then waits: that finds the death of a worker at its futures.
+
 Imported when the first helper starts; what it shares with the engine stands in `_engine.py`.
 """
 
