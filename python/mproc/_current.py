@@ -370,6 +370,7 @@ def bootstrap(self: BaseProcess, method: str | None = None) -> int:
         exitcode = exit_code_of(error)
     except BaseException as error:
         exitcode = 1
+        exec("")  # one that an interrupt left had the interpreter note to end by SIGINT
         if not (self._quiet and isinstance(error, KeyboardInterrupt)):
             _print_exception(self._name)
     finally:
