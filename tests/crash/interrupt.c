@@ -48,6 +48,7 @@ enum outcome { INTERRUPTED, LOST, ODD };
 struct board {
     int result;
     bool returned;
+    volatile sig_atomic_t noted; /* also for the victim's children */
 };
 
 /* The window: after how many instructions the victim is at its last sleep, and at each. */
@@ -59,6 +60,7 @@ struct window {
 static struct board *board;
 static int patience_ms = 10000;
 static bool all_points;
+static uint32_t share, shares = 1; /* with all points: each shares-th is a point, from share on */
 static uint64_t seed;
 static volatile sig_atomic_t noted;
 
@@ -66,7 +68,11 @@ static volatile sig_atomic_t noted;
 
 static void note(int number) {
     (void)number;
-    noted = 1;
+    board->noted = noted = 1;
+}
+
+bool interrupt_has_come(void) {
+    return board->noted;
 }
 
 static int has_come(void) {
@@ -97,6 +103,7 @@ static _Noreturn void be_victim(const struct interrupt_wait *op, void *object, p
 static struct tracee make_victim(const struct interrupt_wait *op, void *object) {
     pid_t self = getpid();
     board->returned = false;
+    board->noted = 0;
     fflush(stdout);
     pid_t pid = fork();
     crash_require(pid >= 0);
@@ -231,10 +238,10 @@ static void print_failure(const struct interrupt_wait *op, uint32_t point, enum 
 
 static bool try_points(const struct interrupt_wait *op, void *object, const struct window *window) {
     uint32_t tried = 0, lost = 0, odd = 0;
-    uint32_t stride = all_points ? 1 : window->count / SAMPLE + 1;
-    uint32_t offset = (uint32_t)random_below(stride);
+    uint32_t stride = all_points ? shares : window->count / SAMPLE + 1;
+    uint32_t offset = all_points ? share : (uint32_t)random_below(stride);
     for (uint32_t k = 0; k <= window->count + 1 && lost + odd < ENOUGH; k++) {
-        if (k % stride != offset && !is_delicate(window, k)) {
+        if (k % stride != offset && (all_points || !is_delicate(window, k))) {
             continue;
         }
         enum outcome outcome = try_point(op, object, window, k);
@@ -285,6 +292,13 @@ static bool finds_a_loss(const struct interrupt_wait *op) {
     return found;
 }
 
+static bool read_share(const char *words) {
+    char *end;
+    share = (uint32_t)strtoul(words, &end, 10);
+    shares = *end == '/' ? (uint32_t)strtoul(end + 1, &end, 10) : 0;
+    return *end == '\0' && share < shares;
+}
+
 static bool parse(int argc, char **argv, char ***names) {
     int i = 1;
     all_points = getenv("CRASH_ALL") != NULL;
@@ -292,10 +306,13 @@ static bool parse(int argc, char **argv, char ***names) {
     for (; i < argc && argv[i][0] == '-'; i++) {
         if (strcmp(argv[i], "--all") == 0) {
             all_points = true;
+        } else if (strcmp(argv[i], "--share") == 0 && i + 1 < argc && read_share(argv[i + 1])) {
+            all_points = true;
+            i++;
         } else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc) {
             seed = strtoull(argv[++i], NULL, 0);
         } else {
-            printf("usage: %s [--all] [--seed N] [NAME...]\n", argv[0]);
+            printf("usage: %s [--all] [--share I/N] [--seed N] [NAME...]\n", argv[0]);
             return false;
         }
     }

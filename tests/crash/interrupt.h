@@ -21,6 +21,9 @@ struct interrupt_wait {
     void (*teardown)(void *); /* the laboratory: gives back what setup() made */
 };
 
+/* Whether the victim has got its signal. For the victim and the children that it has forked. */
+bool interrupt_has_come(void);
+
 /* Runs the table; returns the exit code of the program. Last line: N passed, N failed. */
 int interrupt_main(const struct interrupt_wait *waits, size_t n, int argc, char **argv);
 
