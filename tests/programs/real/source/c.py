@@ -1,7 +1,6 @@
-import os,sys
-def  f( a,b ):
-  x = { 'a':1 ,'b' : [1,2,
-    3]}
-  return a+b*1
-class A( object ):
-  def g(self): pass
+import json,time
+def  wait( seconds ):
+    y = {'then' :time.time( ), 'now':None,
+      'until' : [ seconds,
+  2 ] }
+    return json.dumps( y )
