@@ -222,12 +222,12 @@ static int task_for_ever(const void *in, size_t size, mproc_result *result) {
     return sleep_for_ever(NULL, 0);
 }
 
-/* A map ends when the items that have begun have ended. After the signal that is soon. But all forty
- * together take seconds even then: the map must not be done before the victim has looked. */
+/* A map ends when the items that have begun have ended. After the signal that is soon. But all of
+ * them together take a while even then: the map must not be done before the victim has looked. */
 static int item_for_long(const void *in, void *out, void *context) {
     (void)in, (void)out, (void)context;
-    for (int i = 0; i < 10 && (i == 0 || !interrupt_has_come()); i++) {
-        usleep(50000);
+    for (int i = 0; i < 500 && (i < 10 || !interrupt_has_come()); i++) {
+        usleep(10000);
     }
     return 0;
 }
@@ -285,7 +285,7 @@ static int join_pool(void *unused) {
 }
 
 static int map_for_long(void *unused) {
-    static char in[40], out[40]; /* for 20 s */
+    static char in[4], out[4]; /* for 20 s */
     mproc_map_options options = {.chunk = 1, .stop_on_signal = 1};
     (void)unused;
     return mproc_pool_map(pool, item_for_long, in, 1, out, 1, sizeof in, &options);

@@ -9,11 +9,12 @@
  * second, and ends in the second sleep: from there on a wait only repeats itself.
  *
  * One victim is stepped through the window, which counts its instructions. Then each point has a
- * victim of its own, a child of the laboratory. It is stepped k instructions far and let go with a
- * signal. Or it is let go at its last point without one, and gets the signal in its sleep. The wait
- * has to end with -EINTR. A victim that has not ended after `patience` sleeps on: its signal is
- * *lost*. How long it looks before it sleeps depends on timing, so a point is not always the same
- * instruction; all instructions are points all the same.
+ * victim of its own, a child of the laboratory. It gets k instructions far, up to its first sleep
+ * on a futex by a breakpoint and some steps, otherwise by steps alone. Then it is let go with a
+ * signal. Or it is let go at its last point without one, and gets the signal in its sleep. The
+ * wait has to end with -EINTR. A victim that has not ended after `patience` sleeps on: its signal
+ * is *lost*. How long it looks before it sleeps depends on timing, so a point is not always the
+ * same instruction; all instructions are points all the same.
  *
  * Whether the laboratory finds a loss is tried at the end of each run: without a hook the signal
  * before the sleep must be lost.
@@ -58,6 +59,8 @@ struct window {
 };
 
 static struct board *board;
+static struct trace way; /* of the wait that is tried, up to its first sleep */
+static bool on_futex;    /* that is one: who takes another way is stopped at its own */
 static int patience_ms = 10000;
 static bool all_points;
 static uint32_t share, shares = 1; /* with all points: each shares-th is a point, from share on */
@@ -164,15 +167,37 @@ static void await_sleep(pid_t pid) {
     }
 }
 
+static void do_nothing(void *unused) {
+    (void)unused;
+}
+
+/* Makes a victim and has it get `point` instructions far. One that takes another way sleeps before
+ * it comes to the breakpoint, which it is stopped at: then another one does without. */
+static bool bring_victim(const struct interrupt_wait *op, void *object, const struct window *window,
+                         uint32_t point, struct tracee *victim) {
+    uint32_t near = point < window->sleep[0] ? point : window->sleep[0];
+    *victim = make_victim(op, object);
+    victim->meanwhile = do_nothing;
+    enum trace_end end = trace_run(victim, &way, near, !on_futex);
+    if (end == TRACE_STRAY) {
+        kill(victim->pid, SIGKILL);
+        collect(victim->pid);
+        *victim = make_victim(op, object);
+        end = TRACE_HERE;
+    }
+    while (end == TRACE_HERE && victim->at < point) {
+        end = trace_step(victim);
+    }
+    return end == TRACE_HERE;
+}
+
 /* Delivers the signal after `point` instructions; behind the last one: in the sleep. */
 static enum outcome try_point(const struct interrupt_wait *op, void *object,
                               const struct window *window, uint32_t point) {
     bool asleep = point > window->count;
-    struct tracee victim = make_victim(op, object);
-    while (victim.at < (asleep ? window->sleep[0] : point)) {
-        if (trace_step(&victim) != TRACE_HERE) {
-            return ODD;
-        }
+    struct tracee victim;
+    if (!bring_victim(op, object, window, asleep ? window->sleep[0] : point, &victim)) {
+        return ODD;
     }
     trace_release_with(&victim, asleep ? 0 : SIGUSR1);
     if (asleep) {
@@ -196,7 +221,9 @@ static bool measure(const struct interrupt_wait *op, void *object, struct window
     unsigned sleeps = 0;
     bool good = true;
     while (good && sleeps < SLEEPS) {
+        way.rip[victim.at] = trace_rip(&victim);
         if (trace_about_to_wait(&victim)) {
+            on_futex = sleeps == 0 ? trace_about_to_sleep(&victim) : on_futex;
             window->sleep[sleeps++] = victim.at;
         }
         if (sleeps < SLEEPS) {
@@ -204,6 +231,9 @@ static bool measure(const struct interrupt_wait *op, void *object, struct window
         }
     }
     window->count = victim.at;
+    way.count = window->sleep[0] + 1; /* what is there is no end mark, and never an anchor */
+    way.sleep = TRACE_NONE;
+    trace_anchors(&way, false);
     trace_release_with(&victim, SIGUSR1);
     (void)end(victim.pid);
     if (op->verify != NULL) {

@@ -276,6 +276,10 @@ bool trace_about_to_wait(const struct tracee *tracee) {
            (sleeps(regs.rax, regs.rsi) || regs.rax == SYS_ppoll);
 }
 
+bool trace_about_to_sleep(const struct tracee *tracee) {
+    return about_to_sleep(tracee, trace_rip(tracee));
+}
+
 enum trace_end trace_step(struct tracee *tracee) {
     return step(tracee);
 }

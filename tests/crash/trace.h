@@ -81,6 +81,8 @@ enum trace_end trace_step(struct tracee *tracee);
 
 /* Whether the next instruction is a system call that sleeps on a futex or waits for descriptors. */
 bool trace_about_to_wait(const struct tracee *tracee);
+/* Whether it is one that sleeps on a futex: who has `meanwhile` is stopped there. */
+bool trace_about_to_sleep(const struct tracee *tracee);
 
 /* Lets the process go. */
 void trace_release(const struct tracee *tracee);
