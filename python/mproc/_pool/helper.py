@@ -7,7 +7,8 @@ pumps all the time. Between two looks it does not keep the engine, which may be 
 Its first look only says since when. So it does not disturb a program that submits many tasks, and
 then waits: that finds the death of a worker at its futures.
 
-Imported when the first helper starts; what it shares with the engine stands in `_engine.py`.
+Imported when the first helper starts, for an executor before its first worker does. What it shares
+with the engine stands in `_engine.py`.
 """
 
 from __future__ import annotations
