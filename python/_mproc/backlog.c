@@ -468,7 +468,8 @@ static int submit(struct backlog *b, PyObject *engine, PyObject *tasks, PyObject
 }
 
 /* A call could not be handed on, because of the exception that is set: its future fails. What is no
- * Exception is the caller's all the same: -1. */
+ * Exception is the caller's all the same; so is what a signal's handler raises meanwhile. Then: -1.
+ */
 static int fail(PyObject *engine, PyObject *future, const struct waiting *w) {
     bool mine = PyErr_ExceptionMatches(PyExc_Exception);
     PyObject *error = error_take();
@@ -482,12 +483,14 @@ static int fail(PyObject *engine, PyObject *future, const struct waiting *w) {
     PyObject *instead =
         PyObject_CallMethod(engine, "_instead_of", "OOOOn", error, w->function, w->args,
                             w->kwargs != NULL ? w->kwargs : Py_None, w->first);
-    if (instead == NULL) {
+    PyObject *raised = instead == NULL ? error_take() : NULL;
+    int r = future_settle(future, 1, instead != NULL ? instead : error);
+    if (raised != NULL) {
         PyErr_Clear();
-        instead = Py_NewRef(error);
+        error_give_back(raised);
+        r = -1;
     }
-    int r = future_settle(future, 1, instead);
-    Py_DECREF(instead);
+    Py_XDECREF(instead);
     Py_DECREF(error);
     return r;
 }

@@ -1447,3 +1447,21 @@ def _keep(event):
 def _tell_and_sleep():
     kept.set()
     time.sleep(60)
+
+
+def test_an_interrupt_while_a_task_is_refused(monkeypatch):
+    """It is the caller's, and the task fails all the same."""
+    with mproc.ProcessPoolExecutor(1, mproc.get_context("fork")) as executor:
+        engine = executor._engine
+
+        def interrupted(self, error, *_):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(type(engine), "_instead_of", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                executor.submit(abs, lambda: None)
+            with pytest.raises(KeyboardInterrupt):
+                executor.map(abs, [lambda: None])
+        assert executor.submit(abs, -1).result() == 1
+        assert not engine._has_work()
