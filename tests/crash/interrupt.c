@@ -178,17 +178,17 @@ static bool bring_victim(const struct interrupt_wait *op, void *object, const st
     uint32_t near = point < window->sleep[0] ? point : window->sleep[0];
     *victim = make_victim(op, object);
     victim->meanwhile = do_nothing;
-    enum trace_end end = trace_run(victim, &way, near, !on_futex);
-    if (end == TRACE_STRAY) {
-        kill(victim->pid, SIGKILL);
-        collect(victim->pid);
+    enum trace_end got = trace_run(victim, &way, near, !on_futex);
+    if (got == TRACE_STRAY) {
+        trace_release_with(victim, SIGUSR1); /* not killed: a barrier, for one, would break */
+        (void)end(victim->pid);
         *victim = make_victim(op, object);
-        end = TRACE_HERE;
+        got = TRACE_HERE;
     }
-    while (end == TRACE_HERE && victim->at < point) {
-        end = trace_step(victim);
+    while (got == TRACE_HERE && victim->at < point) {
+        got = trace_step(victim);
     }
-    return end == TRACE_HERE;
+    return got == TRACE_HERE;
 }
 
 /* Delivers the signal after `point` instructions; behind the last one: in the sleep. */

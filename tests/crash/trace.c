@@ -364,6 +364,9 @@ void trace_anchors(struct trace *trace, bool split_at_sleep) {
 static enum trace_end run_to_trap(struct tracee *tracee) {
     uint64_t rip = tracee->trap;
     enum trace_end end = go(tracee, PTRACE_CONT);
+    if (end == TRACE_ASLEEP) {
+        clear_trap(tracee); /* it may be let go */
+    }
     if (end != TRACE_HERE) {
         return end;
     }
