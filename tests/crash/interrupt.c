@@ -167,6 +167,15 @@ static void await_sleep(pid_t pid) {
     }
 }
 
+/* Waits for the end of a victim that is let go, and makes the object ready for another one. */
+static bool finish(const struct interrupt_wait *op, void *object, pid_t pid) {
+    bool ended = end(pid);
+    if (ended && op->verify != NULL) {
+        op->verify(object);
+    }
+    return ended;
+}
+
 static void do_nothing(void *unused) {
     (void)unused;
 }
@@ -181,7 +190,7 @@ static bool bring_victim(const struct interrupt_wait *op, void *object, const st
     enum trace_end got = trace_run(victim, &way, near, !on_futex);
     if (got == TRACE_STRAY) {
         trace_release_with(victim, SIGUSR1); /* not killed: a barrier, for one, would break */
-        (void)end(victim->pid);
+        (void)finish(op, object, victim->pid);
         *victim = make_victim(op, object);
         got = TRACE_HERE;
     }
@@ -204,11 +213,8 @@ static enum outcome try_point(const struct interrupt_wait *op, void *object,
         await_sleep(victim.pid);
         kill(victim.pid, SIGUSR1);
     }
-    if (!end(victim.pid)) {
+    if (!finish(op, object, victim.pid)) {
         return LOST;
-    }
-    if (op->verify != NULL) {
-        op->verify(object);
     }
     return board->returned && board->result == -EINTR ? INTERRUPTED : ODD;
 }
