@@ -150,7 +150,9 @@ static struct user_regs_struct registers(const struct tracee *tracee) {
 static void help(struct tracee *tracee) {
     void (*meanwhile)(void *) = tracee->meanwhile;
     tracee->meanwhile = NULL;
-    meanwhile(tracee->arg);
+    if (meanwhile != NULL) { /* a victim that was helped before is not stopped there again */
+        meanwhile(tracee->arg);
+    }
 }
 
 /* Goes on by `request` to the next trap. Signals are passed on. A process that has to be helped
