@@ -472,18 +472,14 @@ static int submit(struct backlog *b, PyObject *engine, PyObject *tasks, PyObject
  */
 static int fail(PyObject *engine, PyObject *future, const struct waiting *w) {
     bool mine = PyErr_ExceptionMatches(PyExc_Exception);
-    PyObject *error = error_take();
-    if (!mine) {
-        if (future_settle(future, 1, error) < 0) {
-            PyErr_Clear();
-        }
-        error_give_back(error);
-        return -1;
+    PyObject *error = error_take(), *instead = NULL, *raised = NULL;
+    if (mine) {
+        instead = PyObject_CallMethod(engine, "_instead_of", "OOOOn", error, w->function, w->args,
+                                      w->kwargs != NULL ? w->kwargs : Py_None, w->first);
+        raised = instead == NULL ? error_take() : NULL;
+    } else {
+        raised = Py_NewRef(error);
     }
-    PyObject *instead =
-        PyObject_CallMethod(engine, "_instead_of", "OOOOn", error, w->function, w->args,
-                            w->kwargs != NULL ? w->kwargs : Py_None, w->first);
-    PyObject *raised = instead == NULL ? error_take() : NULL;
     int r = future_settle(future, 1, instead != NULL ? instead : error);
     if (raised != NULL) {
         PyErr_Clear();

@@ -160,7 +160,7 @@ class Engine(_mproc.Engine):
         """Have it ended at its owner's exit; `_at_exit` is the key by which that is taken back."""
         key: Any = None  # it may be gone before there is one
         reference = _reference(self, lambda _: _current.finalizers.pop(key, None))
-        key = self._at_exit = _current.at_exit(priority, lambda: _end_living(reference, end))
+        key = self._at_exit = _current.at_exit(priority, lambda: _end_if_there(reference, end))
 
     def _make_tasks(self, seats: int) -> Any:
         kind = _mproc.Pool if self._sealer is None else self._sealer.SealedPool
@@ -336,7 +336,7 @@ class Engine(_mproc.Engine):
         )
         self._helper = thread
         self._rests = 0
-        self._seen = -1  # who starts it has LOOK seconds to submit more, and to pump
+        self._seen = -1  # its starter has LOOK seconds to submit more, and to pump
         try:
             thread.start()
         except RuntimeError:
@@ -360,7 +360,7 @@ class Engine(_mproc.Engine):
         return False
 
 
-def _end_living(reference: Callable[[], Engine | None], end: Callable[[Any], object]) -> None:
+def _end_if_there(reference: Callable[[], Engine | None], end: Callable[[Any], object]) -> None:
     engine = reference()
     if engine is not None and engine._owner == _getpid():
         end(engine)

@@ -272,8 +272,8 @@ static int wait_for(mproc_pool *pool, mproc_task *task, struct mproc__slices *sl
     return r == -ETIMEDOUT && slice >= 0 ? mproc__pool_signalled(pool, slices) : r;
 }
 
-/* The one of a set that is waited for if any will do. Who waits for another thread's callback to
- * return does not collect, so that is none if another one is open. */
+/* The one of a set that is waited for if any will do. A thread that waits for another one's
+ * callback to return does not collect, so it is no task in its callback if another one is open. */
 static mproc_task *open_one(mproc_task *const *tasks, size_t n) {
     size_t i = 0;
     while (i < n && mproc__load32(&tasks[i]->state) != MPROC__TASK_OPEN) {

@@ -5,8 +5,8 @@
  *
  * The ticket of the head gives room, and the bytes that have been taken before it. A producer
  * counts its bytes before it publishes its message. So one that died in between has counted too
- * many until somebody enters the tail's section. Who looks for room without the guard sees that the
- * section's owner is dead, and enters it.
+ * many until somebody enters the tail's section. A thread that looks for room without the guard
+ * sees that the section's owner is dead, and enters it.
  */
 #ifndef MPROC_QUEUE_BOUND_H
 #define MPROC_QUEUE_BOUND_H
@@ -35,12 +35,11 @@ void mproc__queue_mend_bytes(mproc_queue *queue, struct mproc__hand *hand);
 
 /* For who waits or tries; the same holds. */
 static inline bool mproc__queue_has_room(mproc_queue *queue, struct mproc__hand *hand) {
-    if (mproc__queue_seems_to_have_room(queue)) {
-        return true;
+    bool room = mproc__queue_seems_to_have_room(queue);
+    if (mproc__likely(room || queue->most_bytes == 0)) {
+        return room;
     }
-    if (mproc__unlikely(queue->most_bytes != 0)) {
-        mproc__queue_mend_bytes(queue, hand);
-    }
+    mproc__queue_mend_bytes(queue, hand);
     return mproc__queue_seems_to_have_room(queue);
 }
 
