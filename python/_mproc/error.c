@@ -135,7 +135,7 @@ void error_describe(const char *attribute, PyObject *value, const char *note) {
     error_give_back(error);
 }
 
-/* What cannot be told leaves the error as it is. */
+/* What cannot be told leaves the error as it is. An interrupt meanwhile is raised instead. */
 void error_explain(PyObject *object, const char *name) {
     if (!PyErr_ExceptionMatches(PyExc_Exception)) {
         return;
@@ -145,10 +145,12 @@ void error_explain(PyObject *object, const char *name) {
     PyObject *none = module != NULL
                          ? PyObject_CallMethod(module, "explain", "O((sO))", error, name, object)
                          : NULL;
-    if (none == NULL) {
-        PyErr_Clear();
-    }
     Py_XDECREF(none);
     Py_XDECREF(module);
+    if (none == NULL && !PyErr_ExceptionMatches(PyExc_Exception)) {
+        Py_DECREF(error);
+        return;
+    }
+    PyErr_Clear();
     error_give_back(error);
 }

@@ -583,3 +583,22 @@ def test_dumps_works_as_before():
     with pytest.raises((pickle.PicklingError, AttributeError)):
         reduction.ForkingPickler(io.BytesIO()).dump(lambda: 1)
     assert errands.square(2) == 4
+
+
+@pytest.mark.parametrize(
+    "send",
+    [
+        lambda what: mproc.Queue().put(what),
+        lambda what: mproc.SimpleQueue().put(what),
+        lambda what: mproc.Dict().__setitem__("key", what),
+        lambda what: mproc.List().append(what),
+    ],
+    ids=["Queue", "SimpleQueue", "Dict", "List"],
+)
+def test_an_interrupt_while_the_culprit_is_looked_for(monkeypatch, send):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_culprit, "explain", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        send(threading.Lock())
