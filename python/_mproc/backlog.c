@@ -468,15 +468,15 @@ static int submit(struct backlog *b, PyObject *engine, PyObject *tasks, PyObject
 }
 
 /* A call could not be handed on, because of the exception that is set: its future fails. What is no
- * Exception is the caller's all the same; so is what a signal's handler raises meanwhile. Then: -1.
- */
+ * Exception is the caller's all the same; so is an interrupt that comes meanwhile. Then: -1. */
 static int fail(PyObject *engine, PyObject *future, const struct waiting *w) {
     bool mine = PyErr_ExceptionMatches(PyExc_Exception);
     PyObject *error = error_take(), *instead = NULL, *raised = NULL;
     if (mine) {
         instead = PyObject_CallMethod(engine, "_instead_of", "OOOOn", error, w->function, w->args,
                                       w->kwargs != NULL ? w->kwargs : Py_None, w->first);
-        raised = instead == NULL ? error_take() : NULL;
+        raised = instead == NULL && !PyErr_ExceptionMatches(PyExc_Exception) ? error_take() : NULL;
+        PyErr_Clear(); /* what cannot be told leaves the error as it is */
     } else {
         raised = Py_NewRef(error);
     }
