@@ -1576,8 +1576,9 @@ typedef struct mproc_lock_holder {
     uint64_t serial;
 } mproc_lock_holder;
 
-/* Tells which thread holds the lock at this moment; all zero: nobody does, or its process has died
- * with it. */
+/* Tells which thread holds the lock at this moment; all zero: nobody does, or its process was
+ * killed with it. A child that has come to its end by itself and left the lock taken is still
+ * named, until somebody acquires the lock or another child has ended in its place. */
 MPROC_API void mproc_lock_owner(const mproc_lock *lock, mproc_lock_holder *out);
 
 /* Non-zero while the calling thread is the one that acquired the lock. */

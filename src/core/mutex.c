@@ -295,7 +295,7 @@ static bool has_died(uint64_t owner, const struct mproc__mutex *mutex) {
 
 uint64_t mproc__mutex_living_owner(const struct mproc__mutex *mutex) {
     uint64_t owner = mproc__mutex_owner(mutex);
-    return owner != 0 && has_died(owner, mutex) ? 0 : owner;
+    return owner != 0 && has_died(owner, mutex) && !mproc__token_left(owner) ? 0 : owner;
 }
 
 static int acquire_now(struct mproc__mutex *mutex, uint64_t mine,

@@ -13,6 +13,8 @@
  *   slot->state   UNBORN or LIVE -> DYING by the reaper, by compare-and-swap: an adopting child may
  *                 be faster. DYING -> FREE under the members' guard.
  *   slot->*       the member's until it dies, the reaper's from then on.
+ *   slot->left    the reaper's: the serial of a member that had set `exiting`, before the reaper
+ *                 clears that. It outlives the slot's members.
  *   reaper        a mutex: members are reaped one after the other.
  *
  * Invariants.
@@ -91,7 +93,10 @@ static void free_slot(struct mproc__hand *mine, struct mproc__slot *slot) {
     slot->born = 0;
     mproc__os_life_clear(&slot->life);
     slot->args_size = 0;
-    mproc__poke32(&slot->exiting, 0);
+    if (slot->exiting != 0) {
+        mproc__poke32(&slot->left, (uint32_t)(mproc__peek64(&slot->state) >> 8));
+    }
+    mproc__store32(&slot->exiting, 0); /* SYNC(slot.exiting) */
     slot->method = slot->flags = 0;
     memset(slot->name, 0, sizeof slot->name);
     slot->unnoted = 0;

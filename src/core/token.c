@@ -145,6 +145,17 @@ bool mproc__token_dead(uint64_t token) {
     return has_ended(token, &starter) || (starter != 0 && has_ended(starter, &its_own));
 }
 
+bool mproc__token_left(uint64_t token) {
+    uint32_t number = mproc__token_number(token);
+    if (number >= MPROC__MEMBERS) {
+        return false;
+    }
+    struct mproc__slot *slot = &mproc__table->slots[number];
+    /* SYNC(slot.exiting): a reaper that took the word back has set `left` before. */
+    bool said = mproc__token_slot(token) != NULL && mproc__load32(&slot->exiting) != 0;
+    return said || mproc__peek32(&slot->left) == token >> 32;
+}
+
 bool mproc__token_may_ask(const void *about) {
     static MPROC__THREAD const void *last;
     static MPROC__THREAD int64_t at;

@@ -49,7 +49,8 @@ struct mproc__slot {
     uint64_t heirs;   /* 1: a child's `estate` may be of this member's holds */
     uint64_t spare;   /* a record that the copying did not need, freed with the slot */
     uint32_t unnoted; /* threads that wait and have no hand to note it in: see wait.c */
-    uint32_t pad[3];
+    uint32_t left;    /* serial of the slot's last member that said it was about to end */
+    uint32_t pad[2];
     struct mproc__hand hands[MPROC__HANDS];
 };
 
@@ -125,6 +126,10 @@ bool mproc__token_alive(uint64_t token);
 /* True when the member has ended, orderly or not. "No" is a look at memory; "yes" costs some 15
  * us. */
 bool mproc__token_dead(uint64_t token);
+
+/* True: that member, which has ended, had said before that it was about to: it was not killed. It
+ * is known until the next such member of its slot has ended. */
+bool mproc__token_left(uint64_t token);
 
 /* For calls that only try, which must be cheap: may the calling thread ask the system now about
  * members, for the sake of that object? At once, but about the same object a millisecond later at

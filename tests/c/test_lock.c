@@ -216,6 +216,35 @@ TEST(lock_of_a_dead_holder_is_nobodys) {
     drop(r);
 }
 
+static int acquire_and_return(void *arg, size_t size) {
+    mproc_lock *const *lock = arg;
+    (void)size;
+    CHECK_OK(mproc_lock_acquire(*lock, 0));
+    return 0;
+}
+
+/* As programs made for multiprocessing see it, until somebody takes it. */
+TEST(lock_of_a_child_that_ended_by_itself_names_it) {
+    struct room *r = make(WORDS);
+    mproc_lock_holder holder;
+    mproc_process *child = NULL;
+    int code = -1;
+    CHECK_OK(mproc_process_start(&child, acquire_and_return, &r->lock, sizeof(mproc_lock *), NULL));
+    pid_t pid = mproc_process_pid(child);
+    CHECK_OK(mproc_process_join(child, MPROC_FOREVER));
+    CHECK_OK(mproc_process_exitcode(child, &code));
+    CHECK_EQ(code, 0);
+    CHECK_OK(mproc_process_drop(child));
+    mproc_reap();
+    mproc_lock_owner(r->lock, &holder);
+    CHECK_EQ(holder.pid, pid);
+    CHECK_EQ(mproc_lock_acquire(r->lock, 0), -EOWNERDEAD);
+    CHECK_OK(mproc_lock_release(r->lock));
+    mproc_lock_owner(r->lock, &holder);
+    CHECK_EQ(holder.pid, 0);
+    drop(r);
+}
+
 TEST(lock_of_a_holder_that_exits) {
     struct room *r = make(WORDS);
     child_join(child_fork(change_and_exit, r));

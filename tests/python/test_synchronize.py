@@ -451,6 +451,40 @@ def test_the_holder_dies(ctx):
     lock.release()
 
 
+def test_a_poll_sees_the_lock_of_a_killed_process_as_free(ctx):
+    for lock in ctx.Lock(), ctx.RLock():
+        reader, writer = ctx.Pipe(duplex=False)
+        with reader, writer:
+            process = ctx.Process(target=hold_for_ever, args=(lock, writer))
+            process.start()
+            reader.recv()
+            assert lock.locked()
+            killed(process)
+        deadline = time.monotonic() + LONG
+        while lock.locked():
+            assert time.monotonic() < deadline
+        with pytest.raises(mproc.OwnerDiedError):
+            lock.acquire(True, LONG)
+
+
+def take(lock):
+    assert lock.acquire(False)
+
+
+def test_a_lock_that_a_child_left_taken_is_taken(ctx):
+    lock, rlock = ctx.Lock(), ctx.RLock()
+    for each in lock, rlock:
+        process = ctx.Process(target=take, args=(each,))
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+        assert each.locked()
+        assert "SomeOther" in repr(each)
+        with pytest.raises(mproc.OwnerDiedError):
+            each.acquire(True, LONG)
+        assert not each.locked()
+
+
 def test_with_tells_of_a_dead_holder(ctx):
     lock = ctx.Lock()
     reader, writer = ctx.Pipe(duplex=False)
