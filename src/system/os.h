@@ -141,6 +141,8 @@ static inline void mproc__os_memory_copy(void *to, const void *from, size_t size
 int mproc__os_memory_release(void *address, size_t size);
 /* Does the system refuse memory that it has no room for, and send SIGBUS for want of a page? */
 bool mproc__os_memory_is_strict(void);
+/* Bytes of the cache that a CPU has for itself, the second level's; 0: the system does not tell. */
+uint64_t mproc__os_cache_own(void);
 /* Bytes of memory that there are for the process: the machine's, or its control groups'. */
 uint64_t mproc__os_memory_total(void);
 /* Bytes that the process' control groups may take, versions 1 and 2; 0: there is no limit. `proc`

@@ -333,6 +333,14 @@ bool mproc__os_memory_is_strict(void) {
     return mode == '2';
 }
 
+uint64_t mproc__os_cache_own(void) {
+    long size = 0;
+#ifdef _SC_LEVEL2_CACHE_SIZE /* not in musl */
+    size = sysconf(_SC_LEVEL2_CACHE_SIZE);
+#endif
+    return size > 0 ? (uint64_t)size : 0;
+}
+
 uint64_t mproc__os_memory_total(void) {
     uint64_t machine = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
     uint64_t group = mproc__os_memory_quota("/proc");

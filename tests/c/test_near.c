@@ -8,7 +8,8 @@
 
 #include "made.h"
 #include "members.h"
-#include "queue/state.h"
+#include "queue/near.h"
+#include "system/os.h"
 
 #define LARGE ((size_t)64 << 10)
 #define NEAR 16 /* messages of LARGE bytes: 1 MiB */
@@ -17,9 +18,10 @@
 static char bytes[8 * LARGE];
 static cpu_set_t anywhere;
 
-/* This thread, and the children that it forks from now on. */
+/* This thread, and the children that it forks from now on. The CPU is one with a large cache. */
 static void stay_here(void) {
     cpu_set_t here;
+    mproc__queue_near = NEAR * LARGE;
     CHECK_OK(sched_getaffinity(0, sizeof anywhere, &anywhere));
     CPU_ZERO(&here);
     CPU_SET((size_t)sched_getcpu(), &here);
@@ -78,6 +80,21 @@ TEST(near_producer_naps_when_it_is_far_ahead) {
     put(q, LARGE, 1);
     CHECK_EQ(napped(q), 1);
     CHECK_EQ(mproc_queue_count(q), NEAR + 1);
+    drop(q);
+}
+
+/* Otherwise naps cost more than they gain. */
+TEST(near_producer_naps_where_the_cache_is_large) {
+    uint64_t cache = mproc__os_cache_own();
+    mproc_queue *q = made_near(0, LARGE, NEAR);
+    mproc__queue_near = MPROC__NEAR_UNKNOWN;
+    put(q, LARGE, 1);
+    CHECK_EQ(mproc__queue_near, cache >= (2 << 20) ? cache / 2 : 0);
+    (void)napped(q);
+    get_elsewhere(q);
+    mproc__queue_near = 0;
+    put(q, LARGE, 2 * NEAR);
+    CHECK_EQ(napped(q), 0);
     drop(q);
 }
 
