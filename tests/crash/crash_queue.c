@@ -10,6 +10,7 @@
 #define _GNU_SOURCE
 #include "../c/made.h"
 #include "fixture.h"
+#include "queue/near.h"
 #include "queue/state.h"
 
 #include <errno.h>
@@ -253,8 +254,9 @@ static void prepare_message(void *queue) {
     compose(big_buffer(), VICTIMS, scene()->size);
 }
 
-/* The consumer's CPU is this one: the producer naps before it puts. */
+/* The consumer's CPU is this one, and has a large cache: the producer naps before it puts. */
 static void prepare_near(void *queue) {
+    mproc__queue_near = 1 << 20;
     cpu_set_t here;
     unsigned cpu = (unsigned)sched_getcpu();
     CPU_ZERO(&here);
