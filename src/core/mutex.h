@@ -138,8 +138,8 @@ static inline uint64_t mproc__mutex_owner(const struct mproc__mutex *mutex) {
 }
 
 /* The same for those who only ask: 0 also when the owner was killed, which a look too early does
- * not tell. Who has come to its end by itself is still named (mproc__token_left()): programs made
- * for multiprocessing see its lock as taken. */
+ * not tell. A member that has come to its end by itself is still named (mproc__token_left()):
+ * programs made for multiprocessing see its lock as taken. */
 uint64_t mproc__mutex_living_owner(const struct mproc__mutex *mutex);
 
 #endif

@@ -127,8 +127,8 @@ bool mproc__token_alive(uint64_t token);
  * us. */
 bool mproc__token_dead(uint64_t token);
 
-/* True: that member, which has ended, had said before that it was about to: it was not killed. It
- * is known until the next such member of its slot has ended. */
+/* True: that member, which has ended, had said before that it was about to end. The family knows it
+ * until the next such member of its slot has ended. */
 bool mproc__token_left(uint64_t token);
 
 /* For calls that only try, which must be cheap: may the calling thread ask the system now about

@@ -28,9 +28,9 @@
 
 #include "system/os.h"
 
-#define CACHE_LEAST ((uint64_t)2 << 20)
-#define MESSAGES_LEAST 4           /* fewer of them make no stream of what fits the cache */
-#define VAIN_MOST 8                /* after so many vain naps 1 of 256 is taken */
+#define CACHE_LEAST ((uint64_t)2 << 20) /* bytes of the second level */
+#define MESSAGES_LEAST 4                /* fewer of them make no stream of what fits the cache */
+#define VAIN_MOST 8                     /* after so many vain naps 1 of 256 is taken */
 #define NAP ((int64_t)1000 * 1000) /* ns at most: a consumer on the same CPU takes many meanwhile */
 
 /* The head's ticket that the last nap of this thread saw no message taken at. If it is another

@@ -256,9 +256,9 @@ static void prepare_message(void *queue) {
 
 /* The consumer's CPU is this one, and has a large cache: the producer naps before it puts. */
 static void prepare_near(void *queue) {
-    mproc__queue_near = 1 << 20;
     cpu_set_t here;
     unsigned cpu = (unsigned)sched_getcpu();
+    mproc__queue_near = 1 << 20;
     CPU_ZERO(&here);
     CPU_SET(cpu, &here);
     crash_equal(sched_setaffinity(0, sizeof here, &here), 0);
