@@ -61,9 +61,19 @@ static uint64_t time_by(uint32_t clock) {
     return clock == MPROC__TRACE_BY_TICKS ? mproc__os_ticks() : (uint64_t)mproc__os_now();
 }
 
+/* True: the recorder has not come for so long that it must have died. */
+static bool is_over(uint64_t time) {
+    if (mproc__likely(time <= mproc__peek64(&mproc__trace->until))) {
+        return false;
+    }
+    mproc__poke32(&mproc__trace->on, MPROC__TRACE_OFF);
+    return true;
+}
+
 uint64_t mproc__trace_time(void) {
     uint32_t clock = mproc__trace_on();
-    return clock != MPROC__TRACE_OFF ? time_by(clock) : 0;
+    uint64_t time = mproc__likely(clock != MPROC__TRACE_OFF) ? time_by(clock) : 0;
+    return mproc__likely(time != 0 && !is_over(time)) ? time : 0;
 }
 
 uint64_t *mproc__trace_place(void) {
@@ -99,15 +109,6 @@ struct mproc__trace_ring *mproc__trace_own_ring(void) {
     return own_ring();
 }
 
-/* True: the recorder has not come for so long that it must have died. */
-static bool is_over(uint64_t time) {
-    if (mproc__likely(time <= mproc__peek64(&mproc__trace->until))) {
-        return false;
-    }
-    mproc__poke32(&mproc__trace->on, MPROC__TRACE_OFF);
-    return true;
-}
-
 static inline void write_into(struct mproc__trace_ring *ring, uint64_t what, uint64_t count,
                               uint64_t time) {
     uint64_t n = mproc__peek64(&ring->next);
@@ -136,10 +137,9 @@ void mproc__trace_write_at(uint64_t what, uint64_t count, uint64_t time) {
 
 uint64_t mproc__trace_write(uint64_t what, uint64_t count) {
     uint64_t time = mproc__trace_time();
-    if (time == 0 || is_over(time)) {
-        return 0;
+    if (time != 0) {
+        append(what, count, time);
     }
-    append(what, count, time);
     return time;
 }
 
@@ -148,9 +148,8 @@ bool mproc__trace_write_joined(uint64_t what, uint64_t count) {
     if (mproc__unlikely(ring == NULL || mproc__peek32(&mproc__self()->named) == 0)) {
         return false;
     }
-    uint32_t clock = mproc__trace_on();
-    uint64_t time = mproc__likely(clock != MPROC__TRACE_OFF) ? time_by(clock) : 0;
-    if (mproc__likely(time != 0 && !is_over(time))) {
+    uint64_t time = mproc__trace_time();
+    if (mproc__likely(time != 0)) {
         write_into(ring, what, count, time);
     }
     return true;

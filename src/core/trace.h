@@ -26,7 +26,7 @@ enum mproc__trace_event {
     MPROC__TRACE_GET,
     MPROC__TRACE_ACQUIRE,
     MPROC__TRACE_RELEASE,
-    MPROC__TRACE_TASK, /* begins; `detail` is the number of its function's name, or 0 */
+    MPROC__TRACE_TASK, /* begins, and ends one; `detail` is its function's name's number, or 0 */
     MPROC__TRACE_TASK_END,
     MPROC__TRACE_WAIT, /* begins; the address is a note, as in a hand (wait.c) */
     MPROC__TRACE_WAIT_END,
@@ -106,7 +106,7 @@ static inline uint64_t mproc__trace_address_of(uint64_t what) {
     return what & ((UINT64_C(1) << 48) - 1);
 }
 
-/* The time by the clock that is recorded with. 0: nobody records. */
+/* The time by the clock that is recorded with. 0: nobody records, or not any more. */
 uint64_t mproc__trace_time(void);
 
 /* Where the calling thread's ring is noted; NULL: it has none of the hands that have rings. */

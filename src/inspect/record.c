@@ -11,9 +11,9 @@
  * members see of it. `until` is a time soon to come: a recorder that was killed leaves tracing on
  * for that long.
  *
- * Words for people take ten times as long as copies. So while much comes, copies are only laid by,
- * up to BACKLOG bytes of them, and are put in words when the family has a calm moment: the family
- * needs the CPUs more than the file does.
+ * Words for people take ten times as long as copies. So while much comes, copies are only laid by
+ * (inspect/backlog.c), and are put in words when the family is calm, a few at a time: the family
+ * needs the CPUs more than the file does, and a ring is full in milliseconds.
  *
  * Two recorders of one family do not disturb each other: reading takes nothing out of the rings.
  * The one that ends first leaves tracing on if `until` is not what it has written last.
@@ -27,6 +27,7 @@
 #include <string.h>
 #include <sys/uio.h>
 
+#include "inspect/backlog.h"
 #include "inspect/clock.h"
 #include "inspect/drain.h"
 #include "inspect/timeline.h"
@@ -35,18 +36,10 @@
 #define LEASE (5 * MPROC_SEC) /* a recorder that gets no CPU for so long is taken for dead */
 #define OFTEN (2 * MPROC_MSEC)
 #define SELDOM (5 * MPROC_MSEC)
-#define MANY 500                    /* records in a round: the next one comes soon */
-#define BACKLOG ((size_t)128 << 20) /* bytes: four million records */
-#define LOOK (50 * MPROC_MSEC)      /* between two looks at which members live */
-
-/* Records of a ring as they were copied. */
-struct lump {
-    struct lump *next;
-    uint64_t lost;
-    unsigned ring;
-    size_t n;
-    struct mproc__trace_record records[];
-};
+#define MANY 500               /* records in a round: the next one comes soon */
+#define CALM 2                 /* rounds one after the other that have fewer */
+#define SLICE 2000             /* records that are put in words at a time, in about a millisecond */
+#define LOOK (50 * MPROC_MSEC) /* between two looks at which members live */
 
 struct recorder {
     struct mproc__outside arena;
@@ -55,9 +48,9 @@ struct recorder {
     size_t map_size;
     struct mproc__drain *drain;
     struct mproc__timeline *timeline;
-    struct lump *first, **last; /* laid by, the oldest first */
-    size_t backlog;             /* bytes of them */
-    uint64_t unkept;            /* records for which there was no memory */
+    struct mproc__backlog *backlog;
+    uint64_t unkept; /* records for which there was no memory */
+    int calm;        /* rounds with few records, up to the last one */
     struct mproc__clock clock;
     uint64_t until; /* that was written last */
     uint32_t alive; /* the slot of a member that lived when it was looked at */
@@ -186,52 +179,49 @@ static int open_file(struct recorder *r, const char *path) {
 
 /* ---------------------------------------------------------------- recording */
 
+/* Of what was laid by, the oldest is put in words. */
+static void settle(struct recorder *r, size_t most) {
+    mproc__backlog_take(r->backlog, most, mproc__timeline_add, r->timeline);
+}
+
 /* A mproc__drain_fn. */
 static void lay_by(void *recorder, unsigned ring, const struct mproc__trace_record *lent, size_t n,
                    uint64_t without) {
     struct recorder *r = recorder;
-    size_t size = sizeof(struct lump) + n * sizeof *lent;
-    struct lump *lump = malloc(size);
-    if (lump == NULL) {
+    bool kept = mproc__backlog_add(r->backlog, ring, lent, n, without);
+    while (!kept && !mproc__backlog_is_empty(r->backlog)) {
+        settle(r, SLICE);
+        kept = mproc__backlog_add(r->backlog, ring, lent, n, without);
+    }
+    if (!kept) {
         r->unkept += n + without;
-        return;
     }
-    lump->next = NULL;
-    lump->lost = without;
-    lump->ring = ring;
-    lump->n = n;
-    memcpy(lump->records, lent, n * sizeof *lent);
-    *r->last = lump;
-    r->last = &lump->next;
-    r->backlog += size;
 }
 
-/* What was laid by is put in words. */
-static void settle(struct recorder *r) {
-    for (struct lump *lump = r->first; lump != NULL; lump = r->first) {
-        mproc__timeline_add(r->timeline, lump->ring, lump->records, lump->n, lump->lost);
-        r->first = lump->next;
-        free(lump);
-    }
-    r->last = &r->first;
-    r->backlog = 0;
+/* Is there something to put in words, and time for it? */
+static bool is_time(const struct recorder *r) {
+    return !mproc__backlog_is_empty(r->backlog) &&
+           (r->calm >= CALM || mproc__backlog_is_full(r->backlog));
 }
 
-/* The number of records, or an error. */
-static int64_t round_of(struct recorder *r) {
+/* 0, or an error. */
+static int round_of(struct recorder *r) {
     keep_on(r);
     int64_t n = mproc__drain(r->drain, lay_by, r);
-    if (r->first == NULL || (n >= MANY && r->backlog < BACKLOG)) {
-        return n;
+    if (n < 0) {
+        return (int)n;
     }
-    settle(r);
-    int e = append(r);
-    return e != 0 ? e : n;
+    r->calm = n < MANY ? r->calm + (r->calm < CALM) : 0;
+    if (!is_time(r)) {
+        return 0;
+    }
+    settle(r, SLICE);
+    return append(r);
 }
 
 /* Whatever members that have ended were doing has ended. */
 static int look_for_ended(struct recorder *r) {
-    if (r->first != NULL) {
+    if (!mproc__backlog_is_empty(r->backlog)) {
         return 0; /* the timeline is behind */
     }
     mproc__timeline_end(r->timeline, mproc__clock_now(&r->clock), false);
@@ -242,37 +232,42 @@ static int look_for_ended(struct recorder *r) {
 static int finish(struct recorder *r) {
     turn_off(r);
     int64_t n = mproc__drain(r->drain, lay_by, r);
-    settle(r);
+    settle(r, SIZE_MAX);
     mproc__timeline_end(r->timeline, mproc__clock_now(&r->clock), true);
     int e = append(r);
     return e != 0 ? e : n < 0 ? (int)n : 0;
 }
 
+static int64_t pause_of(const struct recorder *r) {
+    return is_time(r) ? 0 : r->calm >= CALM ? SELDOM : OFTEN;
+}
+
 static int go_on(struct recorder *r, int64_t end) {
-    int64_t look = mproc__os_now() + LOOK, n = 0;
-    while (!mproc__os_asked_to_end() && (end == 0 || mproc__os_now() < end)) {
-        n = round_of(r);
-        if (n < 0) {
-            break;
-        }
-        if (mproc__os_now() >= look) {
-            int e = look_for_ended(r);
-            n = e != 0 ? e : n;
+    int64_t look = mproc__os_now() + LOOK;
+    int e = 0;
+    while (e == 0 && !mproc__os_asked_to_end() && (end == 0 || mproc__os_now() < end)) {
+        e = round_of(r);
+        if (e == 0 && mproc__os_now() >= look) {
+            e = look_for_ended(r);
+            if (!family_lives(r)) {
+                break;
+            }
             look = mproc__os_now() + LOOK;
         }
-        if (n < 0 || !family_lives(r)) {
-            break;
+        if (e == 0) {
+            (void)mproc__os_poll(NULL, 0, pause_of(r));
         }
-        (void)mproc__os_poll(NULL, 0, n >= MANY ? OFTEN : SELDOM);
     }
-    int e = finish(r);
-    return n < 0 ? (int)n : e;
+    int last = finish(r);
+    return e != 0 ? e : last;
 }
 
 static int prepare(struct recorder *r, const struct mproc__record *what, const char *path) {
     r->clock = mproc__clock_choose();
-    r->last = &r->first;
-    int e = mproc__drain_new(&r->drain, &r->arena);
+    int e = mproc__backlog_new(&r->backlog);
+    if (e == 0) {
+        e = mproc__drain_new(&r->drain, &r->arena);
+    }
     if (e == 0) {
         const struct mproc__timeline_scale scale = {mproc__clock_now(&r->clock), r->clock.each_ns};
         e = mproc__timeline_new(&r->timeline, &r->arena, &scale);
@@ -287,11 +282,6 @@ static int prepare(struct recorder *r, const struct mproc__record *what, const c
 }
 
 static void forget(struct recorder *r) {
-    while (r->first != NULL) {
-        struct lump *lump = r->first;
-        r->first = lump->next;
-        free(lump);
-    }
     if (r->file >= 0) {
         mproc__os_close(r->file);
     }
@@ -303,6 +293,9 @@ static void forget(struct recorder *r) {
     }
     if (r->drain != NULL) {
         mproc__drain_drop(r->drain);
+    }
+    if (r->backlog != NULL) {
+        mproc__backlog_drop(r->backlog);
     }
     mproc__outside_close(&r->arena);
 }

@@ -107,6 +107,9 @@ static void take(struct strip *s, struct stack *stack, const struct mproc__trace
     }
     switch (mproc__trace_event_of(record->what)) {
     case MPROC__TRACE_TASK:
+        end(s, stack, MPROC__TRACE_TASK, record->time); /* a thread has one task at a time */
+        begin(stack, record);
+        break;
     case MPROC__TRACE_WAIT: begin(stack, record); break;
     case MPROC__TRACE_TASK_END: end(s, stack, MPROC__TRACE_TASK, record->time); break;
     case MPROC__TRACE_WAIT_END: end(s, stack, MPROC__TRACE_WAIT, record->time); break;

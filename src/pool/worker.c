@@ -40,7 +40,7 @@ struct mproc_result {
 /* What is recorded of the task in hand, while somebody records (core/trace.h). */
 struct tracing {
     uint64_t took;      /* when it was taken; 0: nothing is recorded of it */
-    uint64_t ended;     /* when the task before it has; 0: nothing is recorded of that */
+    uint64_t ended;     /* when the task before it has; 0: that is recorded, or nothing of it */
     bool begun;         /* its beginning is written */
     mproc__function fn; /* that was named last, and the number of its name */
     unsigned fn_name;
@@ -138,10 +138,10 @@ static int find_function(mproc_worker *w, uint64_t word, mproc__function *out) {
 
 /* ---------------------------------------------------------------- what is recorded */
 
-/* A task that was there already begins when the one before it has ended: a look at the clock is a
- * third of what it costs to record a task. */
-static MPROC__NOINLINE void trace_took(mproc_worker *w, bool at_once) {
-    w->tracing.took = at_once ? w->tracing.ended : mproc__trace_time();
+/* A task that was there already begins when the one before it has ended, and its beginning is the
+ * record of both: so a busy worker looks at the clock once for each task, and writes once. */
+static MPROC__NOINLINE void trace_took(mproc_worker *w) {
+    w->tracing.took = w->tracing.ended != 0 ? w->tracing.ended : mproc__trace_time();
     if (mproc__unlikely(!mproc__trace_joined())) {
         mproc__trace_join();
     }
@@ -152,14 +152,23 @@ static MPROC__NOINLINE void trace_begin(mproc_worker *w, unsigned name) {
         mproc__trace_write_at(mproc__trace_what(MPROC__TRACE_TASK, name, w->place), 0,
                               w->tracing.took);
         w->tracing.begun = true;
+        w->tracing.ended = 0;
     }
+}
+
+/* No task follows at once that would say it. */
+static MPROC__NOINLINE void trace_ended(mproc_worker *w) {
+    mproc__trace_write_at(mproc__trace_what(MPROC__TRACE_TASK_END, 0, w->place), 0,
+                          w->tracing.ended);
+    w->tracing.ended = 0;
 }
 
 static MPROC__NOINLINE void trace_end(mproc_worker *w, bool skipped) {
     if (!skipped || w->tracing.begun) {
         trace_begin(w, 0);
-        w->tracing.ended =
-            mproc__trace_write(mproc__trace_what(MPROC__TRACE_TASK_END, 0, w->place), 0);
+        w->tracing.ended = mproc__trace_time();
+    } else if (w->tracing.ended != 0) {
+        trace_ended(w);
     }
     w->tracing.took = 0;
     w->tracing.begun = false;
@@ -284,7 +293,7 @@ static int reply_load(mproc_worker *w, int code, const struct mproc__load *load)
         memcpy(all + 1, load->pieces, (size_t)n * sizeof *all);
     }
     const struct mproc__load whole = {all, n + 1, load->buffers, load->nbuffers};
-    if (is_traced(w)) { /* whoever has the result finds the end in the ring */
+    if (is_traced(w)) {
         trace_end(w, code == MPROC__POOL_SKIPPED);
     }
     int r = hand_in(w, code, &whole);
@@ -404,12 +413,16 @@ static int take_message(mproc_worker *w, int64_t timeout) {
     w->message = (mproc_message)MPROC_MESSAGE_INIT(w->room, sizeof w->room);
     bool at_once = mproc__unlikely(w->tracing.ended != 0) &&
                    mproc_taskq_take(w->tasks, w->seat, &w->message, &ticket, 0) == 0;
+    if (mproc__unlikely(w->tracing.ended != 0) && !at_once) {
+        trace_ended(w);
+    }
     int r = at_once ? 0 : mproc_taskq_take(w->tasks, w->seat, &w->message, &ticket, timeout);
     w->head = r == 0 ? w->message.data : NULL;
     if (mproc__unlikely(mproc__trace_on() != 0) && r == 0) {
-        trace_took(w, at_once);
+        trace_took(w);
+    } else {
+        w->tracing.ended = 0;
     }
-    w->tracing.ended = 0;
     return r;
 }
 
@@ -552,6 +565,9 @@ void mproc_worker_drop(mproc_worker *owned) {
         return;
     }
     forget_task(owned);
+    if (owned->tracing.ended != 0) {
+        trace_ended(owned);
+    }
     if (owned->socket >= 0) {
         mproc__os_close(owned->socket);
     }
