@@ -6,6 +6,7 @@ import collections
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -254,3 +255,43 @@ def test_the_pid_stands_in_the_name(tmp_path: pathlib.Path) -> None:
         check=True,
     )
     assert read_when_whole(tmp_path / f"{int(done.stdout)}.json") is not None
+
+
+PROGRAM_OF_A_PAGE = """\
+import os, subprocess, sys, time
+import mproc as mp
+from mproc.inspect import PROGRAM
+
+def nap(n):
+    time.sleep(0.001)
+
+def recording(file):
+    while not os.path.exists(file) or os.path.getsize(file) == 0:
+        time.sleep(0.001)
+
+if __name__ == "__main__":
+    file, page = sys.argv[1:]
+    with mp.get_context("fork").Pool(1) as pool:
+        words = [PROGRAM, "record", "-o", file, str(os.getpid())]
+        with subprocess.Popen(words, stderr=subprocess.DEVNULL) as recorder:
+            recording(file)
+            pool.map(nap, range(20), chunksize=1)
+            subprocess.run([PROGRAM, "report", "-o", page, str(os.getpid())], check=True)
+            recorder.terminate()
+"""
+
+
+def test_a_task_that_follows_at_once_ends_the_one_before(tmp_path: pathlib.Path) -> None:
+    """Both in the page and in the file: no task is within another one."""
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM_OF_A_PAGE)
+    file, page = tmp_path / "trace.json", tmp_path / "page.html"
+    subprocess.run([sys.executable, program, file, page], check=True)
+    titles = re.findall(r'class="task"><title>nap, (.*?)</title>', page.read_text())
+    lengths = [float(title[:-3]) for title in titles if title.endswith(" us")]  # not of long ones
+    events: list[Event] = json.loads(file.read_text())["traceEvents"]
+    begins = [event["ts"] for event in events if event.get("name") == "nap"]
+    last_end = max(event["ts"] for event in events if event["ph"] == "E")
+    assert len(titles) == len(begins) == 20
+    assert min(lengths) >= 1000 and sum(lengths) <= last_end - begins[0] + 20, lengths
+    check_pairs([event for event in events if event["ph"] in "BE"])
