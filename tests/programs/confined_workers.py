@@ -56,8 +56,10 @@ def refuse(x):
 
 
 def use_workers(apply, map_):
-    print(list(map_(square, range(5))), [point.x for point in map_(make_point, range(3))])
-    print([len(data) for data in map_(make_bytes, [1, 100, 100000])])
+    # The standard library's Pool divides by its workers to choose a size, also while it has none.
+    squares, points = map_(square, range(5), chunksize=1), map_(make_point, range(3), chunksize=1)
+    print(list(squares), [point.x for point in points])
+    print([len(data) for data in map_(make_bytes, [1, 100, 100000], chunksize=1)])
     for function in (refuse, make_function):
         try:
             apply(function, 7)
