@@ -95,6 +95,10 @@ def in_group(group):
 def interrupt(path, *arguments):
     """Run a program in a group of its own, and interrupt that as a terminal does.
 
+    If a busy machine lets some milliseconds pass between the workers' interrupt and the program's,
+    a worker may have ended by then, and so broken its executor. That is rare, and alike with the
+    interpreter's lock and without.
+
     Return its process, what it said, and the name of its segment.
     """
     child = subprocess.Popen(
