@@ -14,6 +14,7 @@ State, each a variable of this module that only functions of this module set:
   _ancestors      what _process was in the parent, in its parent, ...: kept from being freed.
   _logger         what log() writes to; None until util.get_logger() is called.
   _ending         the process that has begun to run its exit function.
+  _in_use         whether use_begins() was called.
   _standard       what keep_standard() was given.
   _no_input       see there.
   engine          the engine that set_engine() has chosen for pools; None: this machine.
@@ -89,6 +90,7 @@ _wrapped = 0
 _ancestors: tuple[Any, ...] = ()
 _logger: logging.Logger | None = None
 _ending: BaseProcess | None = None
+_in_use = False
 _standard: ModuleType | None = None
 _fetched = False
 _threading: dict[str, Any] | None = None
@@ -500,16 +502,44 @@ def is_exiting() -> bool:
 def exit_function() -> None:
     """Run finalizers, end the children, run the other finalizers: once in each process.
 
-    It is the last exit function of the main process, and of children where these run exit
-    functions; elsewhere bootstrap() calls it. First the finalizers of priority 0 and more run, then
-    daemonic children are terminated and all are joined, then the remaining finalizers that have a
-    priority run.
+    In the main process it comes where use_begins() has put it among the exit functions. Where
+    children run exit functions it is their last one; elsewhere bootstrap() calls it. First the
+    finalizers of priority 0 and more run, then daemonic children are terminated and all are joined,
+    then the remaining finalizers that have a priority run.
     """
     global _ending
     if is_exiting():
         return
     _ending = _process
     log(_INFO, "process shutting down")
+    _end_all()
+
+
+def use_begins() -> None:
+    """Have the exit function come before what the program has registered with atexit so far.
+
+    What stands for a module of the standard library that imports multiprocessing.util calls this
+    when it is imported, for that registers the function there. A program that first registers the
+    removal of its files, and then starts processes, has them until the processes have ended.
+    """
+    global _in_use
+    if not _in_use:
+        _in_use = True
+        atexit.register(exit_function)
+
+
+def _end_what_is_left() -> None:
+    """The last exit function: end what other exit functions have begun.
+
+    It may be the only one: what is registered while exit functions run is forgotten.
+    """
+    if is_exiting():
+        _end_all()
+    else:
+        exit_function()
+
+
+def _end_all() -> None:
     log(_DEBUG, 'running all "atexit" finalizers with priority >= 0')
     run_finalizers(0)
     if _children:
@@ -647,4 +677,4 @@ def _end_children() -> None:
         child.join()
 
 
-atexit.register(exit_function)
+atexit.register(_end_what_is_left)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 
-from . import _mproc
+from . import _current, _mproc
 from ._mproc import Connection as Connection
 from .context import AuthenticationError as AuthenticationError
 from .context import BufferTooShort as BufferTooShort
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from .resource_sharer import SharedEnd
 
 __all__ = ["Client", "Listener", "Pipe", "wait"]
+
+_current.use_begins()
 
 BUFSIZE = 65536  # for programs that ask; messages are read in one piece
 CONNECTION_TIMEOUT = 20.0  # seconds; for programs that ask

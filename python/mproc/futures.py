@@ -14,7 +14,7 @@ from functools import partial
 from time import monotonic as _monotonic
 from weakref import WeakKeyDictionary as _WeakKeyDictionary
 
-from . import context
+from . import _current, context
 from ._engine import HasOptions, place_for
 from ._mproc import getpid as _getpid
 from ._pool.errors import ExceptionWithTraceback as _ExceptionWithTraceback  # noqa: F401
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     _T = TypeVar("_T")
 
 __all__ = ["BrokenProcessPool", "ProcessPoolExecutor", "UnreadableError"]
+
+_current.use_begins()
 
 EXTRA_QUEUED_CALLS = 1
 _TERMINATE, _KILL = "terminate", "kill"  # the methods of a worker's process

@@ -9,13 +9,15 @@ from __future__ import annotations
 import threading
 from collections import defaultdict, deque
 
-from . import _mproc, context, reduction
+from . import _current, _mproc, context, reduction
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 __all__ = ["BufferWrapper"]
+
+_current.use_begins()
 
 PAGESIZE = 4096
 _ALIGNMENT = 16

@@ -64,6 +64,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BaseManager", "BaseProxy", "SharedMemoryManager", "SyncManager", "Token"]
 
+_current.use_begins()
+
 
 # ---- the keys of servers
 

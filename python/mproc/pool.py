@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import os
 
-from . import _mproc
+from . import _current, _mproc
 from ._current import finalizers as _finalizers
 from ._engine import PATIENCE, RESTART, Engine, HasOptions, place_for
 from ._mproc import getpid as _getpid
@@ -49,6 +49,8 @@ else:
     _Results = {_T: _mproc.AsyncResult}
 
 __all__ = ["Pool", "ThreadPool"]
+
+_current.use_begins()
 
 INIT = "INIT"
 RUN = "RUN"

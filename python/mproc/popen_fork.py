@@ -6,6 +6,7 @@ constructor starts the child: it returns in the parent when the child runs, and 
 
 from __future__ import annotations
 
+from . import _current
 from ._cpython import child_intent, fork_of_others, warn_of_threads
 from ._current import flush_std_streams, standard_tracker
 from ._mproc import Child
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from .util import Finalize
 
 __all__ = ["Popen"]
+
+_current.use_begins()
 
 
 class Popen(Child):

@@ -34,6 +34,8 @@ else:
 
 __all__ = ["JoinableQueue", "Queue", "SimpleQueue"]
 
+_current.use_begins()
+
 _current.import_for_queues()
 
 _sentinel = object()  # for programs whose own feeder thread is told by it to end

@@ -19,6 +19,7 @@ import os
 import sys
 from contextlib import suppress
 
+from . import _current
 from ._cpython import RLock
 from ._mproc import Segment, semaphore_file_prefix
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = ["ensure_running", "register", "unregister"]
+
+_current.use_begins()
 
 _PLACE = "/dev/shm"
 _NAME_MAX = 512  # bytes of a name, so that the pipe takes a message whole

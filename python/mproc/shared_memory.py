@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from types import GenericAlias
 
-from . import _mproc
+from . import _current, _mproc
 from ._mproc import Segment
 
 TYPE_CHECKING = False
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     _Maker: TypeAlias = Callable[[str | None, Any, bool, int], Segment]
 
 __all__ = ["ShareableList", "SharedMemory"]
+
+_current.use_begins()
 
 _USE_POSIX = True
 _O_CREX = os.O_CREAT | os.O_EXCL

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 
-from . import _mproc, context
+from . import _current, _mproc, context
 from ._mproc import Memory, reducers
 
 TYPE_CHECKING = False
@@ -33,6 +33,8 @@ else:
     _SynchronizedArray = {_T: _mproc.SynchronizedArray}
 
 __all__ = ["Array", "RawArray", "RawValue", "Value", "copy", "synchronized"]
+
+_current.use_begins()
 
 typecode_to_type: dict[str, Any] = {
     "c": ctypes.c_char,

@@ -32,6 +32,8 @@ __all__ = [
     "set_executable",
 ]
 
+_current.use_begins()
+
 _LENGTH = 8  # bytes that tell the size of a message's first part
 _PICKLED, _PLAIN = b"P", b"V"  # how the last part is encoded
 _INSTALLED, _BESIDE = b"I", b"B"  # whether mproc is in the place of multiprocessing, or beside it

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from time import monotonic
 
-from . import _mproc, process
+from . import _current, _mproc, process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     _T = TypeVar("_T")
 
 __all__ = ["BoundedSemaphore", "Condition", "Event", "Lock", "RLock", "Semaphore"]
+
+_current.use_begins()
 
 SEM_VALUE_MAX = 2**31 - 1
 RECURSIVE_MUTEX, SEMAPHORE = 0, 1  # kinds of SemLock

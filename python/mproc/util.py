@@ -50,6 +50,8 @@ __all__ = [
     "warn",
 ]
 
+_current.use_begins()
+
 # What programs know by these names.
 _exit_function = _current.exit_function
 _finalizer_registry = _current.finalizers

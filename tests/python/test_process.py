@@ -1069,6 +1069,56 @@ p = mproc.get_context('fork').Process(target=int); p.start(); p.join()
     assert sorted(program.output("main.py").split()) == sorted(lines.split())
 
 
+USES = (
+    "Lock()", "Queue()", "Pipe()", "RawValue('i')", "Pool(1).terminate()", "Manager()",
+    "get_logger()", "set_executable(sys.executable)", "Process(target=int).start()",
+)  # fmt: skip
+MODULES = (
+    "util", "pool", "managers", "connection", "queues", "synchronize", "shared_memory", "heap",
+    "sharedctypes", "resource_tracker", "popen_fork", "spawn", "forkserver", "futures",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "use", [f"mproc.{use}" for use in USES] + [f"import mproc.{module}" for module in MODULES]
+)
+def test_where_among_exit_functions_children_are_joined(program, use):
+    """Where the first use is: as the standard library, which registers its own one then."""
+    program.write(
+        "main.py",
+        f"""
+import atexit, sys, time
+import mproc
+if __name__ == "__main__":
+    atexit.register(lambda: print("before:", len(mproc.active_children())))
+    mproc.cpu_count(), mproc.current_process(), mproc.parent_process(), mproc.active_children()
+    mproc.set_start_method("fork")
+    {use}
+    atexit.register(lambda: print("after:", len(mproc.active_children()) > 0))
+    mproc.Process(target=time.sleep, args=(0.2,)).start()
+""",
+    )
+    assert program.output("main.py") == "after: True\nbefore: 0\n"
+
+
+@pytest.mark.parametrize("earlier", ["", "multiprocessing.Lock()"])
+def test_what_an_exit_function_starts_is_joined(program, method, earlier):
+    program.write(
+        "main.py",
+        f"""
+import atexit, time
+import multiprocessing
+def child(): time.sleep(0.1); print("child")
+def start(): multiprocessing.get_context({method!r}).Process(target=child).start()
+if __name__ == "__main__":
+    atexit.register(start)
+    {earlier}
+    atexit.register(print, "end", flush=True)
+""",
+    )
+    assert program.output("-m", "mproc", "main.py") == "end\nchild\n"
+
+
 def test_broken_streams(ctx, monkeypatch):
     for stream in ("stdout", "stderr", "stdin"):
         monkeypatch.setattr(sys, stream, None)
