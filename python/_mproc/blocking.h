@@ -35,6 +35,7 @@
 
 #define BLOCKING_RAISED (-9999)      /* no code of the core: a signal handler raised */
 #define BLOCKING_LONGEST 9000000000. /* seconds that still fit into nanoseconds: 285 years */
+#define BLOCKING_SECONDS 0x1p63      /* beyond what a time_t holds: no locks of Python's take it */
 
 /* The extension is loaded late, but a few such bytes fit into what the loader keeps for late
  * comers: to find them takes no call. */
@@ -117,9 +118,13 @@ static inline int blocking_timeout(PyObject *seconds, int64_t *timeout) {
         PyErr_SetString(PyExc_ValueError, "Invalid value NaN (not a number)");
         return -1;
     }
-    if (value > BLOCKING_LONGEST) {
+    if (value >= BLOCKING_SECONDS) {
         PyErr_SetString(PyExc_OverflowError, "timeout is too large");
         return -1;
+    }
+    if (value > BLOCKING_LONGEST) {
+        *timeout = MPROC_FOREVER;
+        return 0;
     }
     *timeout = value <= 0 ? 0 : (int64_t)ceil(value * 1e9);
     return 0;

@@ -695,8 +695,11 @@ static int set_watched(PyObject *self, PyObject *value, void *Py_UNUSED(unused))
 #define WATCHED                                                                                    \
     { "_watched", get_watched, set_watched, "Whether put and get call _changed().", NULL }
 
+/* Programs subtract qsize() from it, so that without a bound it is as in the standard library: as
+ * many as a semaphore counts. */
 static PyObject *get_maxsize(PyObject *self, void *Py_UNUSED(unused)) {
-    return PyLong_FromSsize_t(maxsize_of(self));
+    Py_ssize_t maxsize = maxsize_of(self);
+    return PyLong_FromSsize_t(maxsize == 0 ? MPROC_SEMAPHORE_MAX : maxsize);
 }
 
 static int set_maxsize(PyObject *self, PyObject *value, void *Py_UNUSED(unused)) {
@@ -704,7 +707,7 @@ static int set_maxsize(PyObject *self, PyObject *value, void *Py_UNUSED(unused))
     if (maxsize == -1 && PyErr_Occurred()) {
         return -1;
     }
-    THREADS_STORE(fields(self)->maxsize, maxsize);
+    THREADS_STORE(fields(self)->maxsize, maxsize == MPROC_SEMAPHORE_MAX ? 0 : maxsize);
     return 0;
 }
 
@@ -834,7 +837,7 @@ static PyMemberDef members[] = {
 static PyGetSetDef queue_getset[] = {
     WATCHED,
     HANDLE_ADDRESS,
-    {"_maxsize", get_maxsize, set_maxsize, "Most objects at a time; 0: no bound.", NULL},
+    {"_maxsize", get_maxsize, set_maxsize, "Most objects at a time; 2**31 - 1: no bound.", NULL},
     {"_closed", get_closed, NULL, "True after close().", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -111,7 +111,7 @@ class BaseProcess:
         self._target = target
         self._args = tuple(args)
         self._kwargs = dict(kwargs) if kwargs else {}
-        if name is None:
+        if not name:
             name = f"{type(self).__name__}-{':'.join(map(str, self._identity))}"
         self._name = str(name)
         if daemon is not None:

@@ -804,7 +804,7 @@ def test_names(ctx):
     assert process.name == "Other"
     with pytest.raises(AssertionError, match="name must be a string"):
         process.name = 1
-    for name in ("\0", "ä" * 100, "\udc80", ""):
+    for name in ("\0", "ä" * 100, "\udc80"):
         process = ctx.Process(name=name)
         process.start()
         process.join()
@@ -1117,6 +1117,15 @@ if __name__ == "__main__":
 """,
     )
     assert program.output("-m", "mproc", "main.py") == "end\nchild\n"
+
+
+@pytest.mark.parametrize("name", [None, ""])
+def test_no_name_is_a_name_of_ours(ctx, name):
+    class Worker(mproc.Process):
+        pass
+
+    process = Worker(name=name)
+    assert process.name == f"Worker-{process._identity[-1]}"
 
 
 def test_broken_streams(ctx, monkeypatch):

@@ -246,6 +246,22 @@ def test_no_bound(maxsize):
     assert q.qsize() == 3000
 
 
+@pytest.mark.parametrize("maxsize", [-1, 0, 2, 2**31 - 1])
+def test_maxsize_as_programs_look_at_it(ctx, maxsize):
+    """With what `qsize() < _maxsize` asks for."""
+    q = ctx.Queue(maxsize)
+    looked_at = ctx.SimpleQueue()
+    process = ctx.Process(target=tell_maxsize, args=(q, looked_at))
+    process.start()
+    assert looked_at.get() == q._maxsize == (maxsize if maxsize > 0 else 2**31 - 1)
+    process.join()
+    assert not q.full()
+
+
+def tell_maxsize(q, answers):
+    answers.put(q._maxsize)
+
+
 @pytest.mark.parametrize("maxsize", ["1", 1.5, None])
 def test_wrong_maxsize(maxsize):
     with pytest.raises(TypeError):

@@ -64,6 +64,4 @@ class Room:
 
     def get_value(self) -> int:
         """Return how many objects there is room for."""
-        from ..synchronize import SEM_VALUE_MAX
-
-        return (self._queue._maxsize or SEM_VALUE_MAX) - self._queue.qsize()
+        return self._queue._maxsize - self._queue.qsize()

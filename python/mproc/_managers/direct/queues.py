@@ -32,7 +32,7 @@ class QueueDirect(Direct):
         from ...queues import JoinableQueue
 
         queue: JoinableQueue[Any] = JoinableQueue(maxsize)
-        return (queue,), queue._maxsize
+        return (queue,), max(maxsize, 0)
 
     def _do_put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         if self.state > 0:  # otherwise it never waits
