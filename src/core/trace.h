@@ -9,7 +9,7 @@
 #include "core/token.h"
 
 /* Of 32 bytes each: with the ring's head the records are eight chunks. A worker of a pool with
- * tasks of nothing fills it in some 20 ms, and the recorder comes by each 5 ms. */
+ * tasks of nothing fills it in some 5 ms, and the recorder comes by each 2 ms then. */
 #ifndef MPROC__TRACE_RECORDS /* the fuzzers have fewer */
 #define MPROC__TRACE_RECORDS 16382
 #endif

@@ -180,8 +180,8 @@ static int open_file(struct recorder *r, const char *path) {
 /* ---------------------------------------------------------------- recording */
 
 /* Of what was laid by, the oldest is put in words. */
-static void settle(struct recorder *r, size_t most) {
-    mproc__backlog_take(r->backlog, most, mproc__timeline_add, r->timeline);
+static void settle(struct recorder *r) {
+    mproc__backlog_take(r->backlog, SLICE, mproc__timeline_add, r->timeline);
 }
 
 /* A mproc__drain_fn. */
@@ -190,7 +190,7 @@ static void lay_by(void *recorder, unsigned ring, const struct mproc__trace_reco
     struct recorder *r = recorder;
     bool kept = mproc__backlog_add(r->backlog, ring, lent, n, without);
     while (!kept && !mproc__backlog_is_empty(r->backlog)) {
-        settle(r, SLICE);
+        settle(r);
         kept = mproc__backlog_add(r->backlog, ring, lent, n, without);
     }
     if (!kept) {
@@ -215,7 +215,7 @@ static int round_of(struct recorder *r) {
     if (!is_time(r)) {
         return 0;
     }
-    settle(r, SLICE);
+    settle(r);
     return append(r);
 }
 
@@ -228,13 +228,25 @@ static int look_for_ended(struct recorder *r) {
     return append(r);
 }
 
+/* What is left is written a few at a time, too: it may be a thousand times as much. */
+static int write_all(struct recorder *r) {
+    int e = 0;
+    while (e == 0 && !mproc__backlog_is_empty(r->backlog)) {
+        settle(r);
+        e = append(r);
+    }
+    return e;
+}
+
 /* What began is ended, and all is in the file. */
 static int finish(struct recorder *r) {
     turn_off(r);
     int64_t n = mproc__drain(r->drain, lay_by, r);
-    settle(r, SIZE_MAX);
-    mproc__timeline_end(r->timeline, mproc__clock_now(&r->clock), true);
-    int e = append(r);
+    int e = write_all(r);
+    if (e == 0) {
+        mproc__timeline_end(r->timeline, mproc__clock_now(&r->clock), true);
+        e = append(r);
+    }
     return e != 0 ? e : n < 0 ? (int)n : 0;
 }
 
