@@ -213,6 +213,8 @@ TEST(trace_tells_of_tasks_and_their_functions) {
     CHECK_OK(mproc_pool_map(pool, twice_each, in, sizeof *in, out, sizeof *out, 20,
                             &(mproc_map_options){.chunk = 1}));
     CHECK_EQ(out[2], 6);
+    mproc_pool_close(pool); /* a worker that is killed says no end */
+    CHECK_OK(mproc_pool_join(pool, MPROC_FOREVER));
     finish(pool);
     read_all();
     CHECK_EQ(tasks_at_the_end(), 0);
