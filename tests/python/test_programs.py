@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ def on_standard_library(program, name):
     In 3.13 linecache imports tokenize when a first line is read. A worker that may read no files
     ends when it tells of an exception so, and its pool waits for ever.
     """
-    if sys.version_info[:2] != (3, 13) or name != "confined_workers":
+    if sysconfig.get_python_version() != "3.13" or name != "confined_workers":
         return {}
     early = program.write("early/sitecustomize.py", "import tokenize\n").parent
     return {"PYTHONPATH": os.pathsep.join((str(early), program.env["PYTHONPATH"]))}
