@@ -529,14 +529,14 @@ def use_begins() -> None:
 
 
 def _end_what_is_left() -> None:
-    """The last exit function: end what other exit functions have begun.
+    """The last exit function: end what other exit functions have begun, if they have.
 
     It may be the only one: what is registered while exit functions run is forgotten.
     """
-    if is_exiting():
-        _end_all()
-    else:
+    if not is_exiting():
         exit_function()
+    elif _children or any(priority is not None for priority, _ in list(finalizers)):
+        _end_all()
 
 
 def _end_all() -> None:

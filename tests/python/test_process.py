@@ -1119,6 +1119,15 @@ if __name__ == "__main__":
     assert program.output("-m", "mproc", "main.py") == "end\nchild\n"
 
 
+def test_the_log_tells_once_of_the_end(program):
+    program.write(
+        "main.py",
+        "import mproc\nif __name__ == '__main__':\n    mproc.log_to_stderr(10)\n    mproc.Lock()\n",
+    )
+    said = program.run("main.py").stderr
+    assert said.count("running all") == said.count("running the remaining") == 1, said
+
+
 @pytest.mark.parametrize("name", [None, ""])
 def test_no_name_is_a_name_of_ours(ctx, name):
     class Worker(mproc.Process):
