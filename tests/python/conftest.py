@@ -54,14 +54,12 @@ def served():
         yield started
 
 
-def descriptors():
-    """Our open descriptors and what they are."""
+def descriptors(pid="self"):
+    """A process' open descriptors and what they are."""
     found = {}
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
-        except FileNotFoundError:
-            continue  # the one of the listing itself
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # it was closed meanwhile, as the listing's is
+            found[int(name)] = os.readlink(f"/proc/{pid}/fd/{name}")
     return found
 
 

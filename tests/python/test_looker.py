@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from conftest import descriptors
 from other_user import NOBODY, as_nobody, program_for_all
 
 import mproc
@@ -514,9 +515,9 @@ ARENA_LAYOUT = 32  # the fifth word of an arena says which build it is of
 
 
 def test_another_version_is_refused_by_every_verb(busy: str, tmp_path: pathlib.Path) -> None:
-    files = pathlib.Path(f"/proc/{busy}/fd")
-    (arena,) = {p for p in files.iterdir() if str(p.readlink()) == "/memfd:mproc (deleted)"}
-    with open(arena, "r+b", buffering=0) as words:
+    files = descriptors(busy)
+    (arena,) = (fd for fd, what in files.items() if what == "/memfd:mproc (deleted)")
+    with open(f"/proc/{busy}/fd/{arena}", "r+b", buffering=0) as words:
         before = os.pread(words.fileno(), 8, ARENA_LAYOUT)
         os.pwrite(words.fileno(), b"another!", ARENA_LAYOUT)
         try:
