@@ -270,14 +270,14 @@ def test_a_pool_that_is_terminated_calls_nobody(either, tmp_path):
         either.apply_async(either, **calls),
     ]
     errands.wait_for(begun)
-    del seen[:]  # what could not be sent may have called by now
     either.terminate()
     end.touch()  # a thread's task cannot be ended
     either.join()
     for result in results:
         with pytest.raises(Exception, match=r"terminated|pickled"):
             result.get(LONG)
-    assert seen == []
+    # What could not be sent may have called before.
+    assert [what for what in seen if not isinstance(what, NotImplementedError)] == []
 
 
 @pytest.mark.parametrize("submit", ["apply_async", "map_async", "starmap_async"])
