@@ -35,7 +35,6 @@
 #include "job.h"
 
 #include <stdbool.h>
-#include <structmember.h>
 
 #define EXTRA 1               /* tasks beyond one for each worker, at least */
 #define AHEAD (2 * 1000000.0) /* ns of work that the workers may have before them */
@@ -839,12 +838,20 @@ static PyMethodDef backlog_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static PyMemberDef backlog_members[] = {
-    {"window", T_PYSSIZET, offsetof(struct backlog, window), READONLY,
-     "Tasks that workers may have before them."},
-    {"submitted", T_PYSSIZET, offsetof(struct backlog, submitted), READONLY,
-     "Calls that were put, ever."},
-    {NULL, 0, 0, 0, NULL},
+/* Under the lock: other threads put and hand on meanwhile. */
+static PyObject *get_number(PyObject *self, void *offset) {
+    THREADS_LOCK(&of(self)->lock);
+    Py_ssize_t number = *(const Py_ssize_t *)((const char *)self + (uintptr_t)offset);
+    THREADS_UNLOCK(&of(self)->lock);
+    return PyLong_FromSsize_t(number);
+}
+
+static PyGetSetDef backlog_getset[] = {
+    {"window", get_number, NULL, "Tasks that workers may have before them.",
+     (void *)offsetof(struct backlog, window)},
+    {"submitted", get_number, NULL, "Calls that were put, ever.",
+     (void *)offsetof(struct backlog, submitted)},
+    {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyType_Slot backlog_slots[] = {
@@ -854,7 +861,7 @@ static PyType_Slot backlog_slots[] = {
     {Py_tp_traverse, (void *)backlog_traverse},
     {Py_tp_clear, (void *)backlog_clear},
     {Py_tp_methods, backlog_methods},
-    {Py_tp_members, backlog_members},
+    {Py_tp_getset, backlog_getset},
     {Py_sq_length, (void *)backlog_length},
     {0, NULL},
 };

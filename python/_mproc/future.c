@@ -793,6 +793,14 @@ static int put(struct future *f, PyObject **field, PyObject *value, bool fits) {
     return 0;
 }
 
+static PyObject *get_engine(PyObject *self, void *Py_UNUSED(unused)) {
+    struct future *f = of(self);
+    THREADS_LOCK(&f->lock);
+    PyObject *engine = Py_NewRef(f->engine != NULL ? f->engine : Py_None);
+    THREADS_UNLOCK(&f->lock);
+    return engine;
+}
+
 static PyObject *get_condition(PyObject *self, void *Py_UNUSED(unused)) {
     return give_condition(of(self));
 }
@@ -904,7 +912,6 @@ static PyMethodDef future_methods[] = {
 };
 
 static PyMemberDef future_members[] = {
-    {"_engine", T_OBJECT, offsetof(struct future, engine), READONLY, "Who collects its result."},
     {"_result", T_OBJECT, offsetof(struct future, result), 0, "What the call returned."},
     {"_exception", T_OBJECT, offsetof(struct future, exception), 0, "What the call raised."},
     {"__dictoffset__", T_PYSSIZET, offsetof(struct future, dict), READONLY, NULL},
@@ -913,6 +920,7 @@ static PyMemberDef future_members[] = {
 };
 
 static PyGetSetDef future_getset[] = {
+    {"_engine", get_engine, NULL, "Who collects its result; None: it has been let go of.", NULL},
     {"_condition", get_condition, set_condition, "The lock of its state.", NULL},
     {"_waiters", get_waiters, set_waiters, "Who is told of its end, by wait() for example.", NULL},
     {"_done_callbacks", get_callbacks, set_callbacks, "What is called at its end.", NULL},

@@ -432,13 +432,33 @@ static PyObject *get_value(PyObject *self, void *Py_UNUSED(unused)) {
     return value;
 }
 
+/* What the collecting thread changes while others look at it. */
+
+static PyObject *get_ready(PyObject *self, void *Py_UNUSED(unused)) {
+    return PyBool_FromLong(job_is_ready((struct job *)self));
+}
+
+static PyObject *get_left(PyObject *self, void *Py_UNUSED(unused)) {
+    return PyLong_FromSsize_t(THREADS_LOAD(((struct job *)self)->left));
+}
+
+static PyObject *get_failed(PyObject *self, void *Py_UNUSED(unused)) {
+    struct job *job = (struct job *)self;
+    THREADS_LOCK(&job->lock);
+    bool failed = job->failed != 0;
+    THREADS_UNLOCK(&job->lock);
+    return PyBool_FromLong(failed);
+}
+
 static PyGetSetDef job_getset[] = {
     {"_value", get_value, NULL, "The result or the exception.", NULL},
+    {"_ready", get_ready, NULL, "True when all has been booked.", NULL},
+    {"_failed", get_failed, NULL, "True if _value is an exception.", NULL},
+    {"_left", get_left, NULL, "Parts that have not come yet.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyMemberDef job_members[] = {
-    {"_ready", T_BOOL, offsetof(struct job, ready), READONLY, "True when all has been booked."},
     {"_future", T_OBJECT, offsetof(struct job, future), READONLY, "Whose result it is, or None."},
     {"_pool", T_OBJECT, offsetof(struct job, pool), 0, "What it was made for."},
     {"_callback", T_OBJECT, offsetof(struct job, callback), 0,
@@ -446,8 +466,6 @@ static PyMemberDef job_members[] = {
     {"_error_callback", T_OBJECT, offsetof(struct job, error_callback), 0,
      "Called with the exception, if it has failed, or None."},
     {"_watched", T_BOOL, offsetof(struct job, watched), 0, "Whether _announce() is to be called."},
-    {"_failed", T_BOOL, offsetof(struct job, failed), READONLY, "True if _value is an exception."},
-    {"_left", T_PYSSIZET, offsetof(struct job, left), READONLY, "Parts that have not come yet."},
     {"_chunksize", T_PYSSIZET, offsetof(struct job, chunk), READONLY, "Items per part; 0: no map."},
     {"__dictoffset__", T_PYSSIZET, offsetof(struct job, dict), READONLY, NULL},
     {"__weaklistoffset__", T_PYSSIZET, offsetof(struct job, weakrefs), READONLY, NULL},

@@ -391,6 +391,30 @@ static PyObject *get_at_hand(PyObject *self, void *Py_UNUSED(unused)) {
     return PyBool_FromLong(there);
 }
 
+/* A number that threads which feed and take change: what is at that offset. */
+static Py_ssize_t *number_at(PyObject *self, void *offset) {
+    return (Py_ssize_t *)((char *)self + (uintptr_t)offset);
+}
+
+static PyObject *get_number(PyObject *self, void *offset) {
+    THREADS_LOCK(&stream_of(self)->job.lock);
+    Py_ssize_t number = *number_at(self, offset);
+    THREADS_UNLOCK(&stream_of(self)->job.lock);
+    return PyLong_FromSsize_t(number);
+}
+
+/* One that is deleted is -1. */
+static int set_number(PyObject *self, PyObject *value, void *offset) {
+    Py_ssize_t number = value == NULL ? -1 : PyLong_AsSsize_t(value);
+    if (number == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    THREADS_LOCK(&stream_of(self)->job.lock);
+    *number_at(self, offset) = number;
+    THREADS_UNLOCK(&stream_of(self)->job.lock);
+    return 0;
+}
+
 static PyMethodDef stream_methods[] = {
     {"next", MODULE_METHOD(stream_next), METH_VARARGS | METH_KEYWORDS,
      "next($self, timeout=None)\n--\n\n"
@@ -403,20 +427,22 @@ static PyMethodDef stream_methods[] = {
 };
 
 static PyMemberDef stream_members[] = {
-    {"_opened", T_PYSSIZET, offsetof(struct stream, opened), READONLY, "Parts that were opened."},
-    {"_taken", T_PYSSIZET, offsetof(struct stream, taken), READONLY, "Parts that were taken."},
     {"_items", T_OBJECT, offsetof(struct stream, items), 0,
      "The iterator over what is to be done."},
     {"_in_hand", T_OBJECT, offsetof(struct stream, in_hand), READONLY,
      "Items that were taken and have not been submitted: a list, or None."},
-    {"_low", T_PYSSIZET, offsetof(struct stream, low), 0,
-     "With so many parts under way or not taken, or fewer, next() calls _go_on(); -1: never."},
     {"_loose", T_BOOL, offsetof(struct stream, loose), 0,
      "Whether parts are taken in the order in which they come."},
     {NULL, 0, 0, 0, NULL},
 };
 
 static PyGetSetDef stream_getset[] = {
+    {"_opened", get_number, NULL, "Parts that were opened.",
+     (void *)offsetof(struct stream, opened)},
+    {"_taken", get_number, NULL, "Parts that were taken.", (void *)offsetof(struct stream, taken)},
+    {"_low", get_number, set_number,
+     "With so many parts under way or not taken, or fewer, next() calls _go_on(); -1: never.",
+     (void *)offsetof(struct stream, low)},
     {"_under_way", get_under_way, NULL, "Parts that are under way or have not been taken.", NULL},
     {"_at_hand", get_at_hand, NULL, "Whether next() has a result without waiting.", NULL},
     {NULL, NULL, NULL, NULL, NULL},

@@ -335,6 +335,20 @@ def test_an_executor_is_used_by_all_threads(executor):
     at_once(*[changing(use, 30)] * THREADS)
 
 
+def test_an_executor_is_looked_at_while_calls_are_submitted(executor):
+    def look():
+        seen = [executor._queue_count for _ in range(2_000)]
+        assert seen == sorted(seen)
+
+    def submit():
+        for future in [executor.submit(double, i) for i in range(200)]:
+            assert future._engine in (executor._engine, None)  # it is let go of meanwhile
+            future.result(PATIENCE)
+
+    at_once(*[look] * 4, *[submit] * 4)
+    assert executor._queue_count == 4 * 200
+
+
 def test_maps_of_an_executor_in_all_threads(executor):
     def use(i):
         assert list(executor.map(double, range(i, i + 50), chunksize=1 + i % 7)) == list(
@@ -421,6 +435,20 @@ def test_an_imap_is_taken_from_by_all_threads(pool):
     taken, results = [], pool.imap_unordered(double, range(2_000))
     at_once(*[lambda: taken.extend(results)] * THREADS)
     assert sorted(taken) == list(range(0, 4_000, 2))
+
+
+def test_an_imap_and_a_map_are_looked_at_while_they_go_on(pool):
+    results, parts = pool.imap(double, range(2_000)), pool.map_async(double, range(2_000), 1)
+    taken = []
+
+    def look():
+        for _ in range(2_000):
+            assert results._index in range(2_001) and results._length in (None, 2_000)
+            assert parts._number_left in range(2_001)
+            assert not parts.ready() or parts.successful()
+
+    at_once(*[look] * 4, *[lambda: taken.extend(results)] * 4)
+    assert sorted(taken) == list(range(0, 4_000, 2)) == parts.get(PATIENCE)
 
 
 def test_a_list_changes_while_a_pool_maps_it(pool):
