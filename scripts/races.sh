@@ -40,7 +40,7 @@ install_tools() {
 run_file() {
     local name=$1 status=0
     say "  test_$name"
-    TSAN_OPTIONS="$OPTIONS log_path=$DIR/reports/$name" PYTHON_GIL=0 PYTHONPATH=$DIR/site env --default-signal=INT,QUIT \
+    TSAN_OPTIONS="$OPTIONS log_path=$DIR/reports/$name" PYTHONPATH=$DIR/site env --default-signal=INT,QUIT \
         "$python" -m pytest -q -p no:cacheprovider --timeout 900 -k "$LEFT_OUT" --junitxml="$RESULTS/$name.xml" \
         "tests/python/test_$name.py" >"$RESULTS/$name.log" 2>&1 </dev/null || status=$?
     printf '%s\n' "$status" >"$RESULTS/$name.log.exit"

@@ -70,12 +70,11 @@ tests_of_version() {
 # fro, so that no share gets all the large ones. A shell lets what it starts in the background ignore SIGINT, which the
 # tests of Ctrl-C need.
 pytest_of() {
-    local name=$1 share files settings=() dealt='{ n = (NR - 1) % 6; if ((n < 3 ? n : 5 - n) == share) print }'
-    case ${PYTHON:-} in *t) settings=(PYTHON_GIL=0) ;; esac # otherwise the extension turns the GIL on
+    local name=$1 share files dealt='{ n = (NR - 1) % 6; if ((n < 3 ? n : 5 - n) == share) print }'
     say "  $name tests"
     for share in 0 1 2; do
         mapfile -t files < <(awk -v share="$share" "$dealt" <<<"$2")
-        run "$name-$share" env --default-signal=INT,QUIT "${settings[@]}" \
+        run "$name-$share" env --default-signal=INT,QUIT \
             "$VENV/bin/python" -m pytest -q --junitxml="$RESULTS/$name-$share.xml" "${files[@]}" &
         results+=("$name=$RESULTS/$name-$share.xml")
     done

@@ -1,4 +1,4 @@
-"""Interpreters without a lock, where PYTHON_GIL forbids it, and sub-interpreters."""
+"""Interpreters without a lock, and sub-interpreters."""
 
 import sysconfig
 
@@ -23,22 +23,22 @@ for add in [name for name in dir(_mproc) if name.startswith("_add_")]:
 
 
 @pytest.fixture
-def lockless(program):
-    """Programs that run without a lock: the extension does not declare yet that it needs none."""
-    program.env["PYTHON_GIL"] = "0"
+def undecided(program):
+    """Programs whose interpreter keeps its lock off only while no extension wants it."""
+    program.env.pop("PYTHON_GIL", None)
     return program
 
 
 @needs_free_threads
-def test_the_lock_stays_off(lockless):
-    lockless.write("main.py", f"{EVERYTHING}\nprint(sys._is_gil_enabled())")
-    assert lockless.output("-W", "error", "main.py").strip() == "False"
+def test_the_lock_stays_off(undecided):
+    undecided.write("main.py", f"{EVERYTHING}\nprint(sys._is_gil_enabled())")
+    assert undecided.output("-W", "error", "main.py").strip() == "False"
 
 
 @needs_free_threads
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_the_lock_stays_off_in_children(lockless, method):
-    lockless.write(
+def test_the_lock_stays_off_in_children(undecided, method):
+    undecided.write(
         "main.py",
         f"""
 import sys
@@ -55,12 +55,12 @@ if __name__ == "__main__":
     child.join()
 """,
     )
-    assert lockless.output("main.py").strip() == "False False"
+    assert undecided.output("main.py").strip() == "False False"
 
 
 @needs_free_threads
-def test_the_lock_stays_off_under_the_standard_name(lockless):
-    lockless.write(
+def test_the_lock_stays_off_under_the_standard_name(undecided):
+    undecided.write(
         "main.py",
         """
 import multiprocessing, multiprocessing.pool, multiprocessing.shared_memory
@@ -72,7 +72,7 @@ if __name__ == "__main__":
     print(multiprocessing.Queue.__module__, sys._is_gil_enabled())
 """,
     )
-    assert lockless.output("-m", "mproc", "main.py").split("\n")[:2] == [
+    assert undecided.output("-m", "mproc", "main.py").split("\n")[:2] == [
         "[1] 2",
         "mproc.context False",
     ]
