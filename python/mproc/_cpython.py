@@ -18,7 +18,7 @@ from _thread import allocate_lock, get_ident
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _thread import LockType
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import ModuleType
     from typing import Any
 
@@ -47,6 +47,7 @@ __all__ = [
     "is_of_a_signal",
     "leave_event_loop",
     "pickle",
+    "print_error",
     "raw_environment",
     "ref",
     "remove_dead",
@@ -56,6 +57,7 @@ __all__ = [
     "set_native_id",
     "socket_of_c",
     "spawn_of_others",
+    "text_of",
     "thread_count",
     "warn_of_threads",
 ]
@@ -294,6 +296,61 @@ def leave_event_loop(unix_events: ModuleType) -> None:
     for number in taken:
         default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
         signal.signal(number, default)
+
+
+def text_of(error: BaseException) -> str:
+    """Return the traceback of an error, as the interpreter shows it.
+
+    The module traceback imports others late: tokenize in 3.13, _colorize in 3.15. A process that
+    may read no files any more cannot, and gets the text without what they are for.
+    """
+    return _formatted(error) or _bare_text_of(error)
+
+
+def print_error(error: BaseException) -> None:
+    """Print the traceback of an error to stderr: in colours, where the interpreter does so."""
+    if _formatted(error):  # whose modules have been imported thereby
+        sys.modules["traceback"].print_exception(error)
+    else:
+        sys.stderr.write(_bare_text_of(error))
+
+
+def _formatted(error: BaseException) -> str:
+    try:
+        import traceback
+
+        return "".join(traceback.format_exception(error))
+    except (ImportError, OSError):
+        return ""
+
+
+def _bare_text_of(error: BaseException | None) -> str:
+    """Do what traceback does, with nothing imported: an error, before it the ones it came from."""
+    texts: list[str] = []
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        texts.append("".join(_bare_lines_of(error)))
+        context = None if error.__suppress_context__ else error.__context__
+        error = context if error.__cause__ is None else error.__cause__
+    return "\nand then:\n\n".join(reversed(texts))
+
+
+def _bare_lines_of(error: BaseException) -> Iterator[str]:
+    traceback = error.__traceback__
+    if traceback is not None:
+        yield "Traceback (most recent call last):\n"
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        yield f'  File "{code.co_filename}", line {traceback.tb_lineno}, in {code.co_name}\n'
+        traceback = traceback.tb_next
+    try:
+        text = str(error)
+    except Exception:
+        text = "its str() fails"
+    yield f"{type(error).__name__}: {text}\n" if text else f"{type(error).__name__}\n"
+    for note in getattr(error, "__notes__", ()):
+        yield f"{note}\n"
 
 
 def is_of_a_signal(error: BaseException) -> bool:

@@ -442,11 +442,12 @@ def exit_code_of(error: SystemExit) -> int:
 
 
 def _print_exception(name: str) -> None:
-    if sys.stderr is not None:
-        import traceback
+    from ._cpython import print_error
 
+    error = sys.exception()
+    if sys.stderr is not None and error is not None:
         sys.stderr.write(f"Process {name}:\n")
-        traceback.print_exc()
+        print_error(error)
 
 
 # ---- the standard library's multiprocessing, if the program uses that beside mproc

@@ -36,7 +36,6 @@ def import_for_workers() -> None:
     An initializer may give up the right to read files, or change the root directory. And a worker
     that is forked while another thread imports something would wait for that thread for ever.
     """
-    import tokenize  # noqa: F401 # 3.13's traceback does so late, when there is an exception
     import traceback  # noqa: F401
 
     from . import _culprit  # noqa: F401

@@ -5,8 +5,10 @@ import pickle
 import runpy
 import sys
 import threading
+import traceback
 
 import pytest
+from conftest import METHODS
 
 import mproc
 from mproc import _cpython, _current
@@ -249,3 +251,91 @@ def test_the_raw_environment(monkeypatch):
     monkeypatch.setattr(os, "environ", {**os.environ, "MPROC_TEST_A": "1"})
     assert _cpython.raw_environment() is None
     assert forkserver.environment_changes() == {"MPROC_TEST_A": "1"}
+
+
+# ---- what an error looks like
+
+
+class Mute(Exception):
+    def __str__(self):
+        raise ValueError("no words")
+
+
+def chain():
+    """An error that came from another one while a third one was handled, with a note."""
+    try:
+        try:
+            raise KeyError("first")
+        except KeyError as error:
+            raise Mute from error
+    except Mute:
+        try:
+            raise OSError(2, "third")
+        except OSError as error:
+            error.add_note("a note")
+            return error
+
+
+def test_the_text_of_an_error_is_the_interpreters():
+    error = chain()
+    assert _cpython.text_of(error) == "".join(traceback.format_exception(error))
+
+
+@pytest.mark.parametrize("told", [_cpython.text_of, _cpython.print_error])
+def test_an_error_is_told_of_where_nothing_can_be_imported(told, monkeypatch, capsys):
+    error, here = chain(), os.path.relpath(__file__)
+    monkeypatch.setitem(sys.modules, "traceback", None)
+    text = told(error) or capsys.readouterr().err
+    lines = text.replace(__file__, here).splitlines()
+    frames = [line for line in lines if line.startswith("  File")]
+    assert len(frames) == 3 and all(line.endswith(", in chain") for line in frames)
+    assert [line for line in lines if line not in frames] == [
+        "Traceback (most recent call last):",
+        "KeyError: 'first'",
+        "",
+        "and then:",
+        "",
+        "Traceback (most recent call last):",
+        "Mute: its str() fails",
+        "",
+        "and then:",
+        "",
+        "Traceback (most recent call last):",
+        "FileNotFoundError: [Errno 2] third",
+        "a note",
+    ]
+
+
+def test_errors_that_come_from_each_other_are_told_of_once(monkeypatch):
+    one, two = ValueError(), ValueError(2)
+    one.__cause__, two.__cause__ = two, one
+    monkeypatch.setitem(sys.modules, "traceback", None)
+    assert _cpython.text_of(one) == "ValueError: 2\n\nand then:\n\nValueError\n"
+
+
+CONFINED = """
+import resource, sys
+import mproc
+
+def fail():
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+    raise ValueError("told")
+
+if __name__ == "__main__":
+    process = mproc.get_context(sys.argv[1]).Process(target=fail)
+    process.start()
+    process.join()
+    print(process.exitcode)
+"""
+
+
+CONFINED_SAYS = ["Traceback (most recent call last):", "ValueError: told"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_process_that_may_read_no_files_tells_of_its_error(program, method):
+    told = program.run(program.write("confined.py", CONFINED), method)
+    assert told.stdout == "1\n"
+    lines = [line for line in told.stderr.splitlines() if not line.startswith("  ")]
+    name = mproc.get_context(method).Process()._name
+    assert lines == [f"Process {name.rpartition('-')[0]}-1:", *CONFINED_SAYS]

@@ -42,15 +42,20 @@ def process_group_is_gone(group):
     return False
 
 
+# What the module traceback imports when it tells of an error, by version of Python.
+LATE = {"3.13": "tokenize", "3.15": "_colorize"}
+
+
 def on_standard_library(program, name):
     """The environment in which the standard library bears a program.
 
-    In 3.13 linecache imports tokenize when a first line is read. A worker that may read no files
-    ends when it tells of an exception so, and its pool waits for ever.
+    A worker that may read no files ends when it tells of an exception and has to import for that,
+    and its pool waits for ever.
     """
-    if sysconfig.get_python_version() != "3.13" or name != "confined_workers":
+    late = LATE.get(sysconfig.get_python_version())
+    if late is None or name != "confined_workers":
         return {}
-    early = program.write("early/sitecustomize.py", "import tokenize\n").parent
+    early = program.write("early/sitecustomize.py", f"import {late}\n").parent
     return {"PYTHONPATH": os.pathsep.join((str(early), program.env["PYTHONPATH"]))}
 
 

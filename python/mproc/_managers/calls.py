@@ -10,9 +10,10 @@ TCP a reply may also come when the client has gone; then it is refused.
 
 from __future__ import annotations
 
+import sys
 from time import monotonic as _monotonic
 
-from .._cpython import ThreadLocal
+from .._cpython import ThreadLocal, text_of
 from ..util import debug
 
 TYPE_CHECKING = False
@@ -182,9 +183,8 @@ def _travels(error: Exception) -> bool:
 
 def text_of_error(headline: str = "") -> str:
     """Return the traceback of the error being handled."""
-    import traceback
-
-    return f"{headline}\n{traceback.format_exc()}".lstrip("\n")
+    error = sys.exception()
+    return f"{headline}\n{'' if error is None else text_of(error)}".lstrip("\n")
 
 
 def excuse(reply: Reply, error: BaseException) -> Reply:

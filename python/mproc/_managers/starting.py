@@ -7,6 +7,7 @@ what prevents it from serving, and by it the starter says that it is enough.
 from __future__ import annotations
 
 from .. import connection, managers, process
+from .._cpython import text_of
 from ..util import Finalize, debug, info
 
 TYPE_CHECKING = False
@@ -142,11 +143,9 @@ def run(
 
 def _send_error(starter: Connection, error: Exception) -> None:
     """Tell the starter why there is no server; as text, if it cannot be sent otherwise."""
-    import traceback
-
     from ..reduction import ForkingPickler
 
-    text = "".join(traceback.format_exception(error))
+    text = text_of(error)
     try:
         ForkingPickler.loads(ForkingPickler.dumps(error))
         starter.send(("error", error, text))

@@ -9,6 +9,7 @@ import sys
 from errno import ECANCELED, ETIMEDOUT
 
 from .. import _mproc
+from .._cpython import text_of
 from ..context import ProcessError
 
 TYPE_CHECKING = False
@@ -183,11 +184,9 @@ class ExceptionWithTraceback:
     __module__ = "mproc.pool"
 
     def __init__(self, exc: BaseException, tb: TracebackType | None, where: Where = None) -> None:
-        import traceback
-
         if where is not None:
             note_item(exc, where)
-        text = "".join(traceback.format_exception(type(exc), exc, tb))
+        text = text_of(exc.with_traceback(tb))
         self.exc = exc.with_traceback(None)
         self.tb = f'\n"""\n{text}"""'
 

@@ -6,6 +6,7 @@ that have an executor or a queue of their own made of these.
 
 from __future__ import annotations
 
+from .._cpython import text_of
 from .._queues.telling import TellingQueue
 from .errors import RemoteTraceback
 from .shown import rebuild_exc
@@ -77,10 +78,7 @@ class SafeQueue(TellingQueue):
         if not isinstance(obj, CallItem):
             super()._on_queue_feeder_error(e, obj)
             return
-        import traceback
-
-        text = "".join(traceback.format_exception(e))
-        e.__cause__ = RemoteTraceback(f'\n"""\n{text}"""')
+        e.__cause__ = RemoteTraceback(f'\n"""\n{text_of(e)}"""')
         item = self.pending_work_items.pop(obj.work_id, None)
         if self.thread_wakeup is not None:
             self.thread_wakeup.wakeup()
