@@ -5,6 +5,7 @@ import inspect
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 
@@ -257,6 +258,16 @@ def test_repr(lock):
 
     assert in_thread(with_it) == "<Lock(owner=MainProcess|Other)>"
     assert repr(lock) == "<Lock(owner=None)>"
+
+
+@pytest.mark.parametrize("kind", [synchronize.Semaphore, synchronize.BoundedSemaphore])
+def test_repr_of_a_semaphore_that_hides_its_value(kind):
+    class Hidden(kind):
+        def get_value(self):
+            raise PermissionError
+
+    said = repr(Hidden(2, ctx=mproc.get_context()))
+    assert ("value=unknown" if sys.version_info >= (3, 14) else "value=2") in said
 
 
 def test_is_not_pickled_for_nobody(lock):
