@@ -37,9 +37,13 @@
 #define BLOCKING_LONGEST 9000000000. /* seconds that still fit into nanoseconds: 285 years */
 #define BLOCKING_SECONDS 0x1p63      /* beyond what a time_t holds: no locks of Python's take it */
 
-/* The extension is loaded late, but a few such bytes fit into what the loader keeps for late
- * comers: to find them takes no call. */
+/* The extension is loaded late. glibc's loader keeps some bytes for late comers, into which these
+ * fit: to find them takes no call. musl's keeps none, and refuses what asks for them. */
+#if defined(__GLIBC__)
 #define BLOCKING_THREAD _Thread_local __attribute__((tls_model("initial-exec")))
+#else
+#define BLOCKING_THREAD _Thread_local
+#endif
 
 /* What the calling thread goes on as; NULL: it is not inside BLOCKING. */
 extern BLOCKING_THREAD PyThreadState *blocking_waiting;

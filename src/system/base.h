@@ -26,9 +26,6 @@
 #define MPROC__NOINLINE __attribute__((noinline))
 #define MPROC__INLINE inline __attribute__((always_inline)) /* a path of its own for each caller */
 #define MPROC__HIDDEN __attribute__((visibility("hidden")))
-/* The extension is loaded late, but a few such bytes fit into what the loader keeps for late
- * comers. */
-#define MPROC__THREAD _Thread_local __attribute__((tls_model("initial-exec")))
 #else
 #define mproc__likely(x) (x)
 #define mproc__unlikely(x) (x)
@@ -36,6 +33,13 @@
 #define MPROC__NOINLINE
 #define MPROC__INLINE inline
 #define MPROC__HIDDEN
+#endif
+
+/* The extension is loaded late. glibc's loader keeps some bytes for late comers, into which these
+ * fit: to find them takes no call. musl's keeps none, and refuses what asks for them. */
+#if defined(__GLIBC__)
+#define MPROC__THREAD _Thread_local __attribute__((tls_model("initial-exec")))
+#else
 #define MPROC__THREAD _Thread_local
 #endif
 
