@@ -1,23 +1,37 @@
 #!/usr/bin/env bash
 # Usage: [SANITIZE=thread] scripts/make-python.sh 3.13t [SUITE]…
+#        C_LIBRARY=musl scripts/make-python.sh 3.13 [SUITE]…
 # Prints the path of a free-threaded interpreter of that version, with headers and CPython's test-suite. When this
 # machine has none, it is compiled from Debian's source of the first SUITE that has it (testing and stable when none is
 # named), which takes some minutes, and installed into .pythons/3.13t. Nothing is installed into the system, and
 # find-python.sh looks there last. Needs a Debian machine, its mirror and PyPI. Debian packages no such interpreter
 # itself. SANITIZE=thread: one that is built with ThreadSanitizer, in .pythons/3.13t-thread, where races.sh looks.
+# C_LIBRARY=musl: one with a lock, for musl, without the modules that need other libraries (ctypes, ssl, zlib and the
+# like), in .pythons/3.13-musl, where wheels.sh looks.
 set -euo pipefail
-version=${1:?usage: scripts/make-python.sh X.Yt [SUITE]…}
+version=${1:?usage: scripts/make-python.sh VERSION [SUITE]…}
 shift
 . "$(dirname "$0")/common.sh"
 . "$(dirname "$0")/apt.sh"
 
-DIR=$ROOT/.pythons/$version${SANITIZE:+-$SANITIZE}
+DIR=$ROOT/.pythons/$version${SANITIZE:+-$SANITIZE}${C_LIBRARY:+-$C_LIBRARY}
 WORK=$DIR.work
 OPTIONS=(--disable-gil)
+MODULES=ctypes,sqlite3,ssl,test # for which the headers of other libraries were needed
+NEEDS=python
 SUITES=("$@")
 [ $# -gt 0 ] || SUITES=(testing stable)
 
-[[ $version =~ ^3\.[0-9]+t$ ]] || die "make-python.sh: $version is no free-threaded version, such as 3.13t"
+case ${C_LIBRARY:-} in
+'') [[ $version =~ ^3\.[0-9]+t$ ]] || die "make-python.sh: $version is no free-threaded version, such as 3.13t" ;;
+musl)
+    [[ $version =~ ^3\.[0-9]+$ ]] || die "make-python.sh: $version is no version with a lock, such as 3.13"
+    OPTIONS=(--without-ensurepip --disable-test-modules --with-pkg-config=no "CC=$WORK/cc")
+    MODULES=mmap,select,socket
+    NEEDS=musl
+    ;;
+*) die "make-python.sh: C_LIBRARY is empty or musl, not $C_LIBRARY" ;;
+esac
 case ${SANITIZE:-} in
 '') ;;
 thread)
@@ -50,20 +64,31 @@ fetch_any() {
     return 1
 }
 
+# musl-gcc is the system's compiler, and answers for the system when it is asked for which platform it compiles.
+write_musl_compiler() {
+    cat >"$WORK/cc" <<'SH'
+#!/bin/sh
+case " $* " in
+*" --print-multiarch "*) echo "$(uname -m)-linux-musl" ;;
+*) exec musl-gcc "$@" ;;
+esac
+SH
+    chmod +x "$WORK/cc"
+}
+
 # Into WORK first: where find-python.sh looks there is a whole interpreter or none.
 compile() (
     cd "$WORK/source" && ./configure -q "${OPTIONS[@]}" --prefix="$DIR" && make -s -j"$(nproc)" &&
         make -s install DESTDIR="$WORK/made"
 )
 
-# The modules for which the headers of other libraries were needed.
 is_complete() {
     env -u PYTHON_GIL PYTHONHOME="$1" "$1/bin/python$version" -c \
-        'import ctypes, sqlite3, ssl, sys, test; raise SystemExit(sys._is_gil_enabled())'
+        "import sys, $MODULES; raise SystemExit('$version'[-1] == 't' and sys._is_gil_enabled())"
 }
 
 print_found() {
-    if [ -z "${SANITIZE:-}" ]; then
+    if [ -z "${SANITIZE:-}${C_LIBRARY:-}" ]; then
         scripts/find-python.sh "$version" 2>/dev/null
     else
         ls "$DIR/bin/python$version" 2>/dev/null
@@ -78,7 +103,9 @@ flock 9 # another run may be making the same one
 print_found && exit
 rm -rf "$DIR" "$WORK"
 trap 'rm -rf "$WORK"' EXIT
-scripts/setup.sh python
+scripts/setup.sh "$NEEDS"
+mkdir -p "$WORK"
+[ "${C_LIBRARY:-}" != musl ] || write_musl_compiler
 quietly "download the source of Python ${version%t} (${SUITES[*]})" fetch_any ||
     die "no suite of Debian's has the source of Python ${version%t}: ${SUITES[*]}"
 quietly "compile Python $version" compile

@@ -63,6 +63,11 @@ want_for_python() {
     want zlib1g-dev header zlib.h
 }
 
+want_for_musl() {
+    want make has make
+    want musl-tools has musl-gcc
+}
+
 want_for_docs() {
     want doxygen has doxygen
 }
@@ -135,7 +140,7 @@ make_venv() {
 want_for_build
 for work in "$@"; do
     case $work in
-    lint | docs | examples | pictures | python | fuzz | bench) "want_for_$work" ;;
+    lint | docs | examples | pictures | python | musl | fuzz | bench) "want_for_$work" ;;
     *) die "setup.sh: no such work: $work" ;;
     esac
 done

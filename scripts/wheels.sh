@@ -11,6 +11,7 @@ set -euo pipefail
 OUT=$BUILD/wheels
 PLATFORMS=${PLATFORMS:-manylinux-x86_64 manylinux-aarch64}
 QEMU=qemu-aarch64-static
+MUSL_PYTHON=3.13 # compiled for musl, to try a wheel on
 ARM_ROOT=$BUILD/arm64-python # Debian's own Python for arm64, unpacked
 no_arm64='' # why no wheel for arm64 can be tried
 passed=0 failed=0 skipped=0
@@ -129,42 +130,70 @@ wheel_of() { ls "$OUT"/mproc-*-"cp${1/./}-cp${1/./}"-*"$tag"*.whl; }
 # The demo's part in Python, and files of the sdist, in which nobody works meanwhile.
 WORDS=("$OUT"/source/{examples/python/wordcount.py,include/mproc.h,scripts/tally.py,LICENSE})
 
-# A new user's environment: the script prints on mproc what it prints on the standard library.
+# same_with FOLDER COMMAND…: a program prints on mproc, which is in the folder, what it prints on the standard library.
+same_with() {
+    local folder=$1
+    shift
+    "${python[@]}" "$@" >"$OUT/stock" &&
+        PYTHONPATH=$folder "${python[@]}" -m mproc "$@" >"$OUT/mproc" &&
+        cmp "$OUT/stock" "$OUT/mproc"
+}
+
+# A function that quietly calls goes on after a command that fails, whatever the shell's options: so each ends with it.
+
+# A new user's environment.
 try_manylinux_x86_64() {
-    local venv=$OUT/venv
+    local venv=$OUT/venv python=("$OUT/venv/bin/python")
     rm -rf "$venv"
-    "$(scripts/find-python.sh "$1")" -m venv "$venv"
-    "$venv/bin/python" -m pip install --disable-pip-version-check --no-index "$(wheel_of "$1")"
-    "$venv/bin/python" "${WORDS[@]}" >"$OUT/stock"
-    "$venv/bin/python" -m mproc "${WORDS[@]}" >"$OUT/mproc"
-    cmp "$OUT/stock" "$OUT/mproc"
-    "$venv/bin/python" -m mproc ps >"$OUT/ps"
+    "$(scripts/find-python.sh "$1")" -m venv "$venv" &&
+        "${python[@]}" -m pip install --disable-pip-version-check --no-index "$(wheel_of "$1")" &&
+        same_with '' "${WORDS[@]}" &&
+        "${python[@]}" -m mproc ps >"$OUT/ps"
+}
+
+unpack() {
+    rm -rf "$OUT/unpacked"
+    "$tools/python" -m zipfile -e "$(wheel_of "$1")" "$OUT/unpacked"
 }
 
 # Debian has one Python for arm64; it runs from where it is unpacked. fork is the method: qemu-user starts no programs.
 try_manylinux_aarch64() {
-    local folder=$OUT/unpacked python=("$QEMU" -L "$ARM_ROOT" -E "PYTHONHOME=$ARM_ROOT/usr"
-        -E "PYTHONPATH=$OUT/unpacked" -E PYTHONDONTWRITEBYTECODE=1 "$ARM_ROOT/usr/bin/python$1")
-    rm -rf "$folder"
-    "$tools/python" -m zipfile -e "$(wheel_of "$1")" "$folder"
-    "${python[@]}" "${WORDS[@]}" >"$OUT/stock"
-    "${python[@]}" -m mproc "${WORDS[@]}" >"$OUT/mproc"
-    cmp "$OUT/stock" "$OUT/mproc"
+    local python=("$QEMU" -L "$ARM_ROOT" -E "PYTHONHOME=$ARM_ROOT/usr" -E PYTHONDONTWRITEBYTECODE=1
+        "$ARM_ROOT/usr/bin/python$1")
+    unpack "$1" && same_with "$OUT/unpacked" "${WORDS[@]}"
 }
 
-# No CPython for musl can be had from Debian or PyPI. So: what the extension takes from outside is the interpreter's, or
-# is in musl; and a program in C runs on musl with the wheel's header and library.
+# No CPython for musl can be had from Debian or PyPI: one version is compiled.
 try_musllinux_x86_64() {
-    local folder=$OUT/unpacked missing
-    rm -rf "$folder"
-    "$tools/python" -m zipfile -e "$(wheel_of "$1")" "$folder"
+    unpack "$1" && has_all_from_musl && runs_with_musl || return
+    [ "$1" != $MUSL_PYTHON ] || runs_on_musl_python
+}
+
+# What the extension takes from outside is the interpreter's, or is in musl.
+has_all_from_musl() {
+    local missing
     missing=$(comm -23 \
-        <(nm -D --undefined-only "$folder"/mproc/_mproc.*.so | awk '$1 == "U" { print $2 }' | grep -v '^_\?Py' | sort -u) \
+        <(nm -D --undefined-only "$OUT"/unpacked/mproc/_mproc.*.so | awk '$1 == "U" { print $2 }' | grep -v '^_\?Py' | sort -u) \
         <(nm -D --defined-only /lib/ld-musl-x86_64.so.1 | awk '{ print $3 }' | sort -u))
-    [ -z "$missing" ] || die "musl has not: $missing"
-    musl-gcc -I"$folder/mproc/include" examples/c/hello.c -L"$folder/mproc/lib" -lmproc \
-        -Wl,--build-id -Wl,-rpath,"$folder/mproc/lib" -o "$OUT/hello"
-    [ "$("$OUT/hello" | tail -n 1)" = "hello from child" ]
+    [ -z "$missing" ] || { say "musl has not: $missing"; return 1; }
+}
+
+# A program in C, with the wheel's header and library.
+runs_with_musl() {
+    local package=$OUT/unpacked/mproc
+    musl-gcc -I"$package/include" examples/c/hello.c -L"$package/lib" -lmproc \
+        -Wl,--build-id -Wl,-rpath,"$package/lib" -o "$OUT/hello" &&
+        [ "$("$OUT/hello" | tail -n 1)" = "hello from child" ]
+}
+
+runs_on_musl_python() {
+    local python program method
+    python=("$(C_LIBRARY=musl scripts/make-python.sh $MUSL_PYTHON)") && same_with "$OUT/unpacked" "${WORDS[@]}" || return
+    for program in pool_recipes executor_parts managers_and_pools; do
+        for method in fork spawn forkserver; do
+            same_with "$OUT/unpacked" "$OUT/source/tests/programs/$program.py" $method || return
+        done
+    done
 }
 
 # why_not PLATFORM VERSION: prints why this machine cannot try the wheel; nothing if it can.
