@@ -53,6 +53,10 @@ HEADERS = {
     ),
     "python/_mproc/blocking.h": ("", "clock_gettime(): a deadline for CPython's own waits"),
     "python/_mproc/connection.c": ("unistd.h", "close() on a user's descriptor"),
+    "python/_mproc/descriptor.c": (
+        "sys/mman.h sys/syscall.h unistd.h",
+        "what the module os of another build would do",
+    ),
     "python/_mproc/incoming.c": ("unistd.h", "read() on a user's descriptor"),
     "python/_mproc/luggage.c": ("endian.h", "pickles are little-endian"),
     "python/_mproc/msgpack_write.c": ("endian.h", "MessagePack is big-endian"),

@@ -55,6 +55,9 @@
     X(Queue, queue)                                                                                \
     X(SimpleQueue, queue)                                                                          \
     X(SemLock, semlock)                                                                            \
+    X(pidfd_open, descriptor)                                                                      \
+    X(pidfd_send_signal, descriptor)                                                               \
+    X(memfd_create, descriptor)                                                                    \
     X(sem_unlink, semlock)                                                                         \
     X(semaphore_file_prefix, semlock)                                                              \
     X(Segment, shm)                                                                                \

@@ -26,7 +26,9 @@ def answer() -> None:
     import faulthandler
     import fcntl
 
-    file = os.memfd_create("mproc-stacks")
+    from . import _mproc
+
+    file = _mproc.memfd_create("mproc-stacks")
     if file < 3:  # what is written to a stream that the program closed does not belong there
         low, file = file, fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 3)
         os.close(low)

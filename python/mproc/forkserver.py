@@ -245,7 +245,7 @@ def _running(pid: int) -> bool:
 def _memory_with(data: bytes) -> int:
     """Return a descriptor from which the data can be read."""
     try:
-        fd = kept(os.memfd_create("mproc-forkserver"))
+        fd = kept(_mproc.memfd_create("mproc-forkserver"))
     except OSError as error:
         text = f"forkserver needs memory by memfd_create(2): {error.strerror}"
         raise OSError(error.errno, text) from None

@@ -388,13 +388,14 @@ class _ParentProcess(BaseProcess):
         return self._sentinel
 
     def _open(self) -> int:
+        from . import _mproc
         from ._descriptor import kept
 
         # If the parent of this process has the pid after the opening, the descriptor is the
         # parent's, and not that of a later process with the same pid. A process that was forked
         # from this one without mproc is no child of the parent.
         try:
-            sentinel = kept(os.pidfd_open(self._pid))
+            sentinel = kept(_mproc.pidfd_open(self._pid))
         except ProcessLookupError:
             return _ended()
         if os.getpid() == self._child_pid and os.getppid() != self._pid:

@@ -204,7 +204,7 @@ def _wait_for_end(pid: int) -> None:
     if pid == os.getpid():
         return
     try:
-        pidfd = os.pidfd_open(pid)
+        pidfd = _mproc.pidfd_open(pid)
     except OSError:
         return  # it has ended, and its parent knows
     try:

@@ -18,12 +18,14 @@ fork = mproc.get_context("fork")
 # What a version without the private names looks like, before mproc is imported.
 WITHOUT = """
 import atexit, contextlib, sys, _thread, threading, weakref, collections.abc, pickle, runpy
+import os, signal
 import traceback  # it imports one of these modules itself, from 3.15 on
 for module in ("_weakref", "_weakrefset", "_collections_abc"):
     sys.modules[module] = None
 for owner, name in ((atexit, "_clear"), (atexit, "_run_exitfuncs"), (_thread, "_local"),
                     (_thread, "_count"), (runpy, "_run_module_as_main"),
-                    (sys, "_xoptions")):
+                    (sys, "_xoptions"), (os, "memfd_create"), (os, "pidfd_open"),
+                    (signal, "pidfd_send_signal")):
     delattr(owner, name)
 if sys.version_info < (3, 13):  # from 3.13.15 on, at the latest, the import system itself uses it
     del _thread.RLock
@@ -34,8 +36,13 @@ import absent
 import mproc
 from mproc import _cpython, util
 
-def work(queue, number):
-    queue.put(number * number)
+def work(queue):
+    queue.put(9)
+
+def look(queue):
+    from mproc import inspect
+    inspect.answer_stacks()
+    queue.put(mproc.parent_process().is_alive())
 
 def end(queue):
     import threading
@@ -51,8 +58,8 @@ if __name__ == "__main__":
     for method in ("fork", "spawn", "forkserver"):
         ctx = mproc.get_context(method)
         queue = ctx.Queue()
-        for target, args, wanted in ((work, (queue, 3), 9), (end, (queue,), "thread")):
-            process = ctx.Process(target=target, args=args)
+        for target, wanted in ((work, 9), (look, True), (end, "thread")):
+            process = ctx.Process(target=target, args=(queue,))
             process.start()
             process.join()
             assert process.exitcode == 0

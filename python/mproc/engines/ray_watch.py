@@ -18,6 +18,8 @@ import signal
 import sys
 from pathlib import Path
 
+from .. import _mproc
+
 __all__ = ["ENDED", "STARTED", "main"]
 
 STARTED, ENDED = b"+", b"-"
@@ -28,7 +30,7 @@ RAYLET = "raylet"
 def main() -> None:
     """Watch the process that the command line names, which is the parent."""
     program = int(sys.argv[1])
-    end = os.pidfd_open(program)
+    end = _mproc.pidfd_open(program)
     if os.getppid() != program:
         return
     kept: dict[int, int] = {}
@@ -44,7 +46,7 @@ def main() -> None:
             pause = None
     for descriptor in kept.values():
         with contextlib.suppress(OSError):
-            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            _mproc.pidfd_send_signal(descriptor, signal.SIGKILL)
 
 
 def _note(program: int, kept: dict[int, int]) -> None:
@@ -54,7 +56,7 @@ def _note(program: int, kept: dict[int, int]) -> None:
             for pid in _children(raylet):
                 if pid not in kept:
                     with contextlib.suppress(OSError):
-                        kept[pid] = os.pidfd_open(pid)
+                        kept[pid] = _mproc.pidfd_open(pid)
 
 
 def _children(pid: int) -> list[int]:
