@@ -130,7 +130,11 @@ wheel_of() { ls "$OUT"/mproc-*-"cp${1/./}-cp${1/./}"-*"$tag"*.whl; }
 # The demo's part in Python, and files of the sdist, in which nobody works meanwhile.
 WORDS=("$OUT"/source/{examples/python/wordcount.py,include/mproc.h,scripts/tally.py,LICENSE})
 
-# same_with FOLDER COMMAND…: a program prints on mproc, which is in the folder, what it prints on the standard library.
+# The shell does not stop at a command that fails in a function whose status is asked for, as `quietly` does. So each of
+# these ends there by itself.
+
+# same_with FOLDER COMMAND…: a program prints on mproc, which is in the folder, what it prints on the standard library;
+# "${python[@]}", the caller's, runs it.
 same_with() {
     local folder=$1
     shift
@@ -138,8 +142,6 @@ same_with() {
         PYTHONPATH=$folder "${python[@]}" -m mproc "$@" >"$OUT/mproc" &&
         cmp "$OUT/stock" "$OUT/mproc"
 }
-
-# A function that quietly calls goes on after a command that fails, whatever the shell's options: so each ends with it.
 
 # A new user's environment.
 try_manylinux_x86_64() {
