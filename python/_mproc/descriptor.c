@@ -10,8 +10,6 @@
  */
 #include "module.h"
 
-#include <errno.h>
-#include <signal.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>

@@ -403,9 +403,12 @@ static PyObject *get_number(PyObject *self, void *offset) {
     return PyLong_FromSsize_t(number);
 }
 
-/* One that is deleted is -1. */
 static int set_number(PyObject *self, PyObject *value, void *offset) {
-    Py_ssize_t number = value == NULL ? -1 : PyLong_AsSsize_t(value);
+    if (value == NULL) {
+        PyErr_SetString(PyExc_TypeError, "a number cannot be deleted");
+        return -1;
+    }
+    Py_ssize_t number = PyLong_AsSsize_t(value);
     if (number == -1 && PyErr_Occurred()) {
         return -1;
     }
