@@ -311,7 +311,7 @@ def print_error(error: BaseException) -> None:
     """Print the traceback of an error to stderr: in colours, where the interpreter does so."""
     if _formatted(error):  # whose modules have been imported thereby
         sys.modules["traceback"].print_exception(error)
-    else:
+    elif sys.stderr is not None:
         sys.stderr.write(_bare_text_of(error))
 
 

@@ -660,10 +660,10 @@ def run_finalizers(minpriority: int | None = None) -> None:
             log(_SUBDEBUG, "calling %s", finalizer)
             try:
                 finalizer()
-            except Exception:
-                import traceback
+            except Exception as error:
+                from ._cpython import print_error
 
-                traceback.print_exc()
+                print_error(error)
     if minpriority is None:
         finalizers.clear()
 

@@ -196,9 +196,9 @@ class Queue(_Queue[_T], _Ends):
     @staticmethod
     def _on_queue_feeder_error(e: Exception, obj: object) -> None:
         """Print what happened, instead of sending obj: for subclasses, which may override it."""
-        import traceback
+        from ._cpython import print_error
 
-        traceback.print_exception(e)
+        print_error(e)
 
     def close(self) -> None:
         """Give the queue up in this process; others may go on."""
