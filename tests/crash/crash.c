@@ -84,6 +84,7 @@ struct board {
 static struct board *board;
 static const struct crash_fixture *fixture;
 static bool all_points;
+static bool all_ways; /* at each point */
 static long one_point = -1;
 static uint64_t seed;
 static int patience_ms = 20000;
@@ -542,7 +543,7 @@ static uint32_t choose(const struct crash_op *op, const struct trace *trace, uns
 
 /* A victim that goes on ends in one way only. */
 static uint32_t ways_of(const struct crash_op *op) {
-    return all_points && op->beside == NULL ? WAYS : 1;
+    return all_ways && op->beside == NULL ? WAYS : 1;
 }
 
 static bool try_points(const struct crash_op *op, const unsigned char *pick, uint32_t *strays) {
@@ -622,9 +623,10 @@ size_t crash_run(const struct crash_fixture *around, const struct crash_op *ops,
 }
 
 static void usage(const char *program) {
-    printf("usage: %s [--all] [--seed N] [--point K] [NAME...]\n"
+    printf("usage: %s [--all | --each] [--seed N] [--point K] [NAME...]\n"
            "  --all    every instruction, each in all ways of noticing the death; so does "
            "CRASH_ALL=1\n"
+           "  --each   every instruction, each in one way: they take turns\n"
            "  --seed   which points a long operation is sampled at\n"
            "  --point  this point alone\n"
            "  NAME     only operations whose name contains it\n",
@@ -645,6 +647,8 @@ static bool parse(int argc, char **argv, char ***names) {
     int i = 1;
     for (; i < argc && argv[i][0] == '-'; i++) {
         if (strcmp(argv[i], "--all") == 0) {
+            all_points = all_ways = true;
+        } else if (strcmp(argv[i], "--each") == 0) {
             all_points = true;
         } else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc) {
             seed = strtoull(argv[++i], NULL, 0);
@@ -665,7 +669,7 @@ int crash_main(const struct crash_fixture *around, const struct crash_op *ops, s
     size_t failed = 0;
     arg_count = argc;
     arg_values = argv;
-    all_points = getenv("CRASH_ALL") != NULL;
+    all_points = all_ways = getenv("CRASH_ALL") != NULL;
     seed = (uint64_t)time(NULL);
     if (!parse(argc, argv, &names)) {
         usage(argv[0]);

@@ -23,7 +23,7 @@ struct crash_op {
     void (*meanwhile)(void *); /* survivor: when the victim first goes to sleep; may be NULL */
     void (*verify)(void *);    /* survivor: is the object whole, and does it still work? */
     void (*teardown)(void *);  /* survivor: afterwards nothing is left */
-    unsigned sample;           /* about how many points, unless --all; 0: as docs/crash.md says */
+    unsigned sample;           /* about how many points, unless all are; 0: as docs/crash.md says */
     /* Survivor: the victim is not killed but stopped at the point, this is called, and then the
      * victim goes on to its end. */
     void (*beside)(void *);
