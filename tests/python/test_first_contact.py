@@ -82,6 +82,18 @@ def test_check_finds_names_that_are_not_there(program, monkeypatch):
     assert check._difference("multiprocessing.only_there") == "mproc has nothing of that name"
 
 
+def test_check_of_the_executor(program):
+    names = "ProcessPoolExecutor, BrokenProcessPool, _process_worker"
+    program.write("main.py", f"from concurrent.futures.process import {names}\n")
+    told = program.run("-m", "mproc", "--check", "main.py").stdout
+    assert [line.split(": ")[1] for line in told.splitlines()] == [
+        "concurrent.futures.process._process_worker"
+    ]
+    program.write("main.py", "import concurrent.futures.process as p\np.BrokenProcessPool\n")
+    told = program.output("-m", "mproc", "--check", "main.py")
+    assert told == "main.py: nothing that differs was found\n"
+
+
 def test_check_of_bad_files(program):
     program.write("bad.py", "def f(:\n")
     program.write("main.py", DIFFERS)
@@ -89,6 +101,8 @@ def test_check_of_bad_files(program):
         done = program.run("-m", "mproc", "--check", *arguments)
         assert done.returncode == 2
         assert done.stderr.startswith((*arguments, "usage")) or "none.py" in done.stderr
+    done = program.run("-m", "mproc", "--check", "none.py")
+    assert done.stderr == "none.py: No such file or directory\n"
 
 
 # ---- pytest, pdb, and how it ends

@@ -44,7 +44,7 @@ def main(paths: list[str]) -> int:
             with open(path, "rb") as file:
                 tree = ast.parse(file.read(), path)
         except (OSError, SyntaxError, ValueError) as error:
-            sys.stderr.write(f"{path}: {error}\n")
+            sys.stderr.write(f"{path}: {getattr(error, 'strerror', None) or error}\n")
             status = 2
             continue
         found = list(_findings(tree))
@@ -132,7 +132,7 @@ def _look_up(name: str, *, own: bool = False) -> object | None:
         module = ".".join(parts[:split])
         module_name = _own_name_of(module) if own else module
         if module_name is None:
-            return None
+            continue  # of the executor's names, only that of its module is known
         try:
             found: object = importlib.import_module(module_name)
             for part in parts[split:]:
