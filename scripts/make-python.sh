@@ -2,8 +2,8 @@
 # Usage: [SANITIZE=thread] scripts/make-python.sh 3.13t [SUITE]…
 #        C_LIBRARY=musl scripts/make-python.sh 3.13 [SUITE]…
 # Prints the path of a free-threaded interpreter of that version, with headers and CPython's test-suite. When this
-# machine has none, it is compiled from Debian's source of the first SUITE that has it (testing and stable when none is
-# named), which takes some minutes, and installed into .pythons/3.13t. Nothing is installed into the system, and
+# machine has none, it is compiled from Debian's source of the first SUITE that has it (testing, stable and sid when none
+# is named), which takes some minutes, and installed into .pythons/3.13t. Nothing is installed into the system, and
 # find-python.sh looks there last. Needs a Debian machine, its mirror and PyPI. Debian packages no such interpreter
 # itself. SANITIZE=thread: one that is built with ThreadSanitizer, in .pythons/3.13t-thread, where races.sh looks.
 # C_LIBRARY=musl: one with a lock, for musl, without the modules that need other libraries (ctypes, ssl, zlib and the
@@ -20,7 +20,7 @@ OPTIONS=(--disable-gil)
 MODULES=ctypes,sqlite3,ssl,test # for which the headers of other libraries were needed
 NEEDS=python
 SUITES=("$@")
-[ $# -gt 0 ] || SUITES=(testing stable)
+[ $# -gt 0 ] || SUITES=(testing stable sid)
 
 case ${C_LIBRARY:-} in
 '') [[ $version =~ ^3\.[0-9]+t$ ]] || die "make-python.sh: $version is no free-threaded version, such as 3.13t" ;;
