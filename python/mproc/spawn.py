@@ -211,7 +211,7 @@ def _main_module_data() -> dict[str, str]:
     if name is not None:
         return {"init_main_from_name": name}
     path: str | None = getattr(main, "__file__", None)
-    if path is None:
+    if path is None or path == "<stdin>":  # which is no file: a child does without it
         return {}
     if not os.path.isabs(path) and process.ORIGINAL_DIR is not None:
         path = os.path.join(process.ORIGINAL_DIR, path)

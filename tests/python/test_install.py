@@ -100,7 +100,9 @@ ctx = mp.get_context({method!r})
 p = ctx.Process(target=print, args=("child",)); p.start(); p.join()
 with ctx.Pool(1) as pool: print(pool.map(abs, [-1]), p.exitcode, "__file__" in globals())
 """
-    assert program.output("-m", "mproc", "-", input=text) == "child\n[1] 0 False\n"
+    assert program.output("-m", "mproc", "-", input=text) == "child\n[1] 0 True\n"
+    started = text.replace("import multiprocessing as mp", "import mproc as mp")
+    assert program.output("-", input=started) == "child\n[1] 0 True\n"
 
 
 def test_usage(program):
@@ -205,9 +207,11 @@ def both(program, *arguments, **options):
 
 
 SELF = """
-import sys
-print(__name__, __file__, __doc__, __package__, __spec__, sys.argv, sys.path[0])
-print(sorted(name for name in globals() if name != '__annotations__' and name != '__loader__'))
+import re, sys
+print(__name__, globals().get('__file__'), __doc__, __package__, sys.argv, sys.path[0])
+print(re.sub(' at 0x[0-9a-f]*', '', str(__spec__)))
+print(sorted(globals()), re.sub(' at 0x[0-9a-f]*', '', str(__loader__)))
+print(getattr(__loader__, 'name', None), getattr(__loader__, 'path', None))
 print(sys.modules['__main__'].__dict__ is globals(), __builtins__ is sys.modules['builtins'])
 """
 
@@ -217,6 +221,10 @@ def test_main_is_as_python_makes_it(program):
     for place in (program.folder, program.folder.parent):
         path = Path(os.path.relpath(program.folder / "main.py", place))
         plain, ours = both(program, path, "a", "b", cwd=place)
+        assert (ours.stdout, ours.stderr) == (plain.stdout, plain.stderr)
+    text = (program.folder / "main.py").read_text()
+    for arguments, text_of in ((["-c", text], None), (["-m", "main"], None), (["-", "a"], text)):
+        plain, ours = both(program, *arguments, input=text_of)
         assert (ours.stdout, ours.stderr) == (plain.stdout, plain.stderr)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.machinery import BuiltinImporter, SourceFileLoader, SourcelessFileLoader
 
 from .._cpython import running_as_main
 from . import _REPLACED, _is_alias, install
@@ -250,18 +251,25 @@ def _run_path(path: str, rest: list[str]) -> None:
     if _has_main(path):
         _run_container(path)
         return
-    absolute = os.path.abspath(path)
-    source = _read(absolute)
-    if not sys.flags.safe_path:
-        sys.path[0] = os.path.dirname(os.path.realpath(absolute))
-    namespace = _new_main()
     if path == "-":
-        _exec(source, "<stdin>", namespace)
+        _run_source(sys.stdin.buffer.read(), "<stdin>", "")
         return
-    namespace["__file__"] = absolute
+    absolute = os.path.abspath(path)
+    _run_source(_read(absolute), absolute, os.path.dirname(os.path.realpath(absolute)))
+
+
+def _run_source(source: bytes, name: str, folder: str) -> None:
+    """Run what a file in that folder has, or standard input, whose folder is ''."""
+    if not sys.flags.safe_path:
+        sys.path[0] = folder
+    namespace = _new_main()
+    namespace["__file__"] = name
     if sys.version_info < (3, 15):
         namespace["__cached__"] = None
-    _exec(source, absolute, namespace)
+    if folder:
+        kind = SourcelessFileLoader if name.endswith(".pyc") else SourceFileLoader
+        namespace["__loader__"] = kind("__main__", name)
+    _exec(source, name, namespace)
 
 
 def _has_main(path: str) -> bool:
@@ -288,8 +296,6 @@ def _run_container(path: str) -> None:
 
 
 def _read(path: str) -> bytes:
-    if os.path.basename(path) == "-":
-        return sys.stdin.buffer.read()
     import io
 
     try:
@@ -309,6 +315,9 @@ def _new_main() -> dict[str, Any]:
     sys.modules["__main__"] = sys.modules["__mp_main__"] = module
     namespace = vars(module)
     namespace["__builtins__"] = sys.modules["builtins"]
+    namespace["__loader__"] = BuiltinImporter
+    if sys.version_info < (3, 14):
+        namespace["__annotations__"] = {}
     return namespace
 
 
