@@ -89,6 +89,15 @@ def test_check_of_the_executor(program):
     assert [line.split(": ")[1] for line in told.splitlines()] == [
         "concurrent.futures.process._process_worker"
     ]
+    for found in (
+        "import concurrent.futures\nconcurrent.futures.process._process_worker\n",
+        "import concurrent.futures as f\nf.process._process_worker\n",
+        "from concurrent import futures\nfutures.process._process_worker\n",
+        "from concurrent.futures import process\nprocess._process_worker\n",
+    ):
+        program.write("main.py", found)
+        told = program.run("-m", "mproc", "--check", "main.py").stdout
+        assert told.startswith("main.py:2: concurrent.futures.process._process_worker: ")
     program.write("main.py", "import concurrent.futures.process as p\np.BrokenProcessPool\n")
     told = program.output("-m", "mproc", "--check", "main.py")
     assert told == "main.py: nothing that differs was found\n"

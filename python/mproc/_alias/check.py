@@ -74,19 +74,11 @@ def _uses(tree: ast.AST) -> set[tuple[int, str]]:
     """Return the full names of what is imported, and of attributes of what is imported."""
     names: dict[str, str] = {}
     uses: set[tuple[int, str]] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                if _is_ours(alias.name):
-                    uses.add((node.lineno, alias.name))
-                    top = alias.name.partition(".")[0]
-                    names[alias.asname or top] = alias.name if alias.asname else top
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            for alias in node.names:
-                full = f"{node.module}.{alias.name}"
-                if _is_ours(full) and alias.name != "*":
-                    uses.add((node.lineno, full))
-                    names[alias.asname or alias.name] = full
+    for line, imported, local, meant in _imports(tree):
+        if _is_ours(imported):
+            uses.add((line, imported))
+        if _is_ours(imported) or _leads_to_ours(imported):
+            names[local] = meant
     for node in ast.walk(tree):
         full_name = _full_name(node, names)
         if full_name is not None and _is_ours(full_name):
@@ -94,8 +86,27 @@ def _uses(tree: ast.AST) -> set[tuple[int, str]]:
     return uses
 
 
+def _imports(tree: ast.AST) -> Iterator[tuple[int, str, str, str]]:
+    """Yield the line of each import, what is imported, the name that it binds, what that means."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                bound = alias.name if alias.asname else alias.name.partition(".")[0]
+                yield node.lineno, alias.name, alias.asname or bound, bound
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            for alias in node.names:
+                if alias.name != "*":
+                    full = f"{node.module}.{alias.name}"
+                    yield node.lineno, full, alias.asname or alias.name, full
+
+
 def _is_ours(name: str) -> bool:
     return name.partition(".")[0] == _PUBLIC or f"{name}.".startswith(f"{_EXECUTOR}.")
+
+
+def _leads_to_ours(name: str) -> bool:
+    """Return whether it is concurrent.futures or concurrent, which are not replaced."""
+    return _EXECUTOR.startswith(f"{name}.")
 
 
 def _full_name(node: ast.AST, names: dict[str, str]) -> str | None:
