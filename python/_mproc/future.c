@@ -905,7 +905,7 @@ static PyMethodDef future_methods[] = {
     {"_invoke_callbacks", future_invoke_callbacks, METH_NOARGS,
      "_invoke_callbacks($self)\n--\n\nCall the callbacks."},
     {"_settle", future_settle_python, METH_VARARGS,
-     "_settle($self, failed, value)\n--\n\n"
+     "_settle($self, failed, value, /)\n--\n\n"
      "Give the future its result, or exception, unless it is done; let go of the engine."},
     {"_let_go", future_let_go_python, METH_NOARGS, "_let_go($self)\n--\n\nLet go of the engine."},
     {NULL, NULL, 0, NULL},

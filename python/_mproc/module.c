@@ -61,44 +61,62 @@ static int module_exec(PyObject *module) {
     return add_all(module, nouns, sizeof nouns / sizeof nouns[0]);
 }
 
+#define GROUP(some)                                                                                \
+    { some, sizeof(some) / sizeof *(some) }
+
+static const struct {
+    const noun_add *nouns;
+    size_t n;
+} groups[MODULE_GROUPS] = {
+    [MODULE_POOL] = GROUP(pool_nouns),   [MODULE_EXECUTOR] = GROUP(executor_nouns),
+    [MODULE_IMAP] = GROUP(imap_nouns),   [MODULE_THREADS] = GROUP(thread_nouns),
+    [MODULE_WATCH] = GROUP(watch_nouns), [MODULE_CONTAINERS] = GROUP(container_nouns),
+};
+
+static int needs_pool(enum module_group group) {
+    return group == MODULE_EXECUTOR || group == MODULE_IMAP || group == MODULE_THREADS;
+}
+
 /* Types that exist stay: objects of them may be about. A group says that it is there when all of it
  * is: another thread may come while it is added, and then adds what there is not. */
-static PyObject *add_group(PyObject *module, enum module_group group, const noun_add *some,
-                           size_t n) {
+static int add_group(PyObject *module, enum module_group group) {
     char *there = &module_state(module)->groups[group];
     if (!THREADS_LOAD(*there)) {
-        if (add_all(module, some, n) < 0) {
-            return NULL;
+        if ((needs_pool(group) && add_group(module, MODULE_POOL) < 0) ||
+            add_all(module, groups[group].nouns, groups[group].n) < 0) {
+            return -1;
         }
         THREADS_STORE(*there, 1);
     }
-    Py_RETURN_NONE;
+    return 0;
 }
 
-#define ADD(group, some) add_group(module, group, some, sizeof(some) / sizeof *(some))
+static PyObject *group_added(PyObject *module, enum module_group group) {
+    return add_group(module, group) == 0 ? Py_NewRef(Py_None) : NULL;
+}
 
 static PyObject *add_pool(PyObject *module, PyObject *Py_UNUSED(unused)) {
-    return ADD(MODULE_POOL, pool_nouns);
+    return group_added(module, MODULE_POOL);
 }
 
 static PyObject *add_executor(PyObject *module, PyObject *Py_UNUSED(unused)) {
-    return ADD(MODULE_EXECUTOR, executor_nouns);
+    return group_added(module, MODULE_EXECUTOR);
 }
 
 static PyObject *add_imap(PyObject *module, PyObject *Py_UNUSED(unused)) {
-    return ADD(MODULE_IMAP, imap_nouns);
+    return group_added(module, MODULE_IMAP);
 }
 
 static PyObject *add_threads(PyObject *module, PyObject *Py_UNUSED(unused)) {
-    return ADD(MODULE_THREADS, thread_nouns);
+    return group_added(module, MODULE_THREADS);
 }
 
 static PyObject *add_watch(PyObject *module, PyObject *Py_UNUSED(unused)) {
-    return ADD(MODULE_WATCH, watch_nouns);
+    return group_added(module, MODULE_WATCH);
 }
 
 static PyObject *add_containers(PyObject *module, PyObject *Py_UNUSED(unused)) {
-    return ADD(MODULE_CONTAINERS, container_nouns);
+    return group_added(module, MODULE_CONTAINERS);
 }
 
 /* What adds the noun of this name, or NULL. */
@@ -111,14 +129,35 @@ static noun_add adder_of(PyObject *name) {
     return NULL;
 }
 
+/* Returns a name of one of the groups, and adds groups until it is there. NULL: no group has it, or
+ * with an exception. A program may have all imports done late (`-X lazy_imports=all`): a name is
+ * asked for then before the module of the package that adds its group has run. */
+static PyObject *find_in_groups(PyObject *module, PyObject *name) {
+    PyObject *found = NULL;
+    for (int group = 0; found == NULL && group < MODULE_GROUPS; group++) {
+        if (add_group(module, (enum module_group)group) < 0) {
+            return NULL;
+        }
+        found = threads_value(PyModule_GetDict(module), name);
+    }
+    return found;
+}
+
+/* Returns the name, whose noun or group is added. NULL: there is none, or with an exception. */
+static PyObject *find_public(PyObject *module, PyObject *name) {
+    noun_add add = adder_of(name);
+    if (add == NULL) {
+        return find_in_groups(module, name);
+    }
+    return add(module) == 0 ? threads_value(PyModule_GetDict(module), name) : NULL;
+}
+
 /* The interpreter calls this for a name that it has not found. The import system asks for names of
  * its own, and does so before the module has a state. */
 static PyObject *find_later(PyObject *module, PyObject *name) {
-    noun_add add = PyUnicode_Check(name) ? adder_of(name) : NULL;
-    if (add != NULL && add(module) < 0) {
-        return NULL;
-    }
-    PyObject *found = add != NULL ? threads_value(PyModule_GetDict(module), name) : NULL;
+    int is_public = PyUnicode_Check(name) && PyUnicode_GetLength(name) > 0 &&
+                    PyUnicode_ReadChar(name, 0) != '_';
+    PyObject *found = is_public ? find_public(module, name) : NULL;
     if (found == NULL && !PyErr_Occurred()) {
         PyErr_Format(PyExc_AttributeError, "module 'mproc._mproc' has no attribute %R", name);
     }
@@ -129,11 +168,11 @@ static PyMethodDef module_methods[] = {
     {"__getattr__", find_later, METH_O, "Find a name that the module adds late."},
     {"_add_pool", add_pool, METH_NOARGS, "Add the types of pools to the module, once."},
     {"_add_executor", add_executor, METH_NOARGS,
-     "Add the types that only executors have to the module, once; behind _add_pool()."},
+     "Add the types that only executors have to the module, once; with those of pools."},
     {"_add_imap", add_imap, METH_NOARGS,
-     "Add the types that only imaps have to the module, once; behind _add_pool()."},
+     "Add the types that only imaps have to the module, once; with those of pools."},
     {"_add_threads", add_threads, METH_NOARGS,
-     "Add the types that only pools with their books in Python have, once; behind _add_pool()."},
+     "Add the types that only pools with their books in Python have, once; with those of pools."},
     {"_add_watch", add_watch, METH_NOARGS, "Add the type Watch to the module, once."},
     {"_add_containers", add_containers, METH_NOARGS,
      "Add the types of containers to the module, once."},

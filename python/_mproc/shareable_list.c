@@ -443,6 +443,10 @@ static PyType_Spec shareable_spec = {
     .slots = shareable_slots,
 };
 
+/* A list lies in a segment, and nobody else may have asked for that type yet. */
 int shareable_list_add(PyObject *module) {
+    if (shm_add(module) < 0) {
+        return -1;
+    }
     return module_add_type(module, &shareable_spec, &module_state(module)->shareable_list_type, 1);
 }

@@ -149,7 +149,7 @@ static PyMemberDef task_members[] = {
 };
 
 static PyType_Slot task_slots[] = {
-    {Py_tp_doc, "Task(job, function, arguments)\n--\n\n"
+    {Py_tp_doc, "Task(job, function, arguments, /)\n--\n\n"
                 "A task of a pool that has its books in Python; arguments: (args, kwargs)."},
     {Py_tp_new, (void *)task_new},
     {Py_tp_dealloc, (void *)task_dealloc},

@@ -156,8 +156,9 @@ _HANDLES = (
 
 def _container_of(arg: Any) -> Any:
     """Return the handle of a Dict, a List, or of the dict that a Set is; None: it is none."""
-    # The extension has these types once one of their modules has been imported.
-    types = [getattr(_mproc, name, None) for name in ("Dict", "List")]
+    # The extension has these types once one of their modules has been imported, or they were asked
+    # for: which this does not do.
+    types = [vars(_mproc).get(name) for name in ("Dict", "List")]
     handle = getattr(arg, "_keys", arg)
     return handle if any(kind is not None and isinstance(handle, kind) for kind in types) else None
 

@@ -386,3 +386,61 @@ def test_a_hook_is_added_for_who_may_limit_address_space(program, order):
     """Each hook costs every open(): there is none before the program imports `resource`."""
     program.write("by.py", LIMITED_BY)
     assert program.output("by.py", order) == "209715200\n"
+
+
+# The extension adds types late. Each function is the first that asks for one of its kind.
+LATE = """
+import concurrent.futures, multiprocessing, sys
+from multiprocessing import managers, pool, shared_memory, sharedctypes
+
+
+def double(x):
+    return x * 2
+
+
+def first_executor():
+    with concurrent.futures.ProcessPoolExecutor(1) as executor:
+        return list(executor.map(double, [1, 2]))
+
+
+def first_pool():
+    with multiprocessing.Pool(1) as workers:
+        return [*workers.imap(double, [1, 2]), workers.apply(double, (3,))]
+
+
+def first_threads():
+    with pool.ThreadPool(1) as workers:
+        return workers.map(double, [1, 2])
+
+
+def first_list():
+    items = shared_memory.ShareableList([1, "a"])
+    items.shm.unlink()
+    return list(items)
+
+
+def first_managed():
+    with multiprocessing.Manager() as manager:
+        return [str(make(iterable)) for make, iterable in (
+            (manager.list, [1]), (manager.dict, {1: 2}), (manager.set, [3]),
+        )]
+
+
+def first_result_type():
+    return pool.AsyncResult.__name__, sharedctypes.RawArray("i", 1)[0]
+
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method(sys.argv[2])
+    print(globals()[sys.argv[1]]())
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="before 3.15 imports are done at once")
+@pytest.mark.parametrize("which", ["executor", "pool", "threads", "list", "managed", "result_type"])
+def test_all_imports_are_late(program, method, which):
+    program.write("main.py", LATE)
+    arguments = ("-m", "mproc", "main.py", f"first_{which}", method)
+    expected = program.output(*arguments)
+    program.env["PYTHON_LAZY_IMPORTS"] = "all"
+    assert program.output(*arguments) == expected != ""
