@@ -325,6 +325,32 @@ def test_a_bound_is_known_to_children(ctx):
         q.join()
 
 
+def get_until_it_ends(q):
+    with pytest.raises(queue.ShutDown):
+        while True:
+            q.get()
+            q.task_done()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="queue.Queue has no shutdown()")
+@pytest.mark.parametrize("kind", ["Queue", "JoinableQueue"])
+def test_a_queue_is_shut_down(fast, kind):
+    q = getattr(fast, kind)(3)
+    assert "shutdown" in dir(q)
+    q.put(1)
+    q.shutdown()
+    with pytest.raises(queue.ShutDown):
+        q.put(2)
+    in_child(get_until_it_ends, q)
+    q.join()
+    q = getattr(fast, kind)(3)
+    q.put(1)
+    q.shutdown(immediate=True)
+    q.join()
+    with pytest.raises(queue.ShutDown):
+        q.get()
+
+
 # ---- keys
 
 

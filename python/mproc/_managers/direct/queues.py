@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+
 from ..life import riding
 from ..proxies import PLAIN_VALUES
 from .base import Direct
@@ -70,8 +73,14 @@ class QueueDirect(Direct):
         return (lambda: self._put_back(result)) if name in ("get", "get_nowait") else None
 
     def _put_back(self, item: Any) -> None:
-        """Put an item back that nobody has got. It is the last one then."""
-        self._do_put(item)
+        """Put an item back that nobody has got. It is the last one then.
+
+        A queue that was shut down meanwhile takes nothing: the item is dropped, and counts as done.
+        """
+        from ..._queues.shut import ShutDown
+
+        with contextlib.suppress(ShutDown):
+            self._do_put(item)
         self.queue.task_done()  # it was counted when it was put first
 
     def _do_qsize(self) -> int:
@@ -89,6 +98,11 @@ class QueueDirect(Direct):
     def _do_join(self) -> None:
         if not self.queue._all_done():
             self.waiting(self.queue._all_done, None)
+
+    if sys.version_info >= (3, 13):  # as queue.Queue
+
+        def _do_shutdown(self, immediate: bool = False) -> None:
+            self.queue.shutdown(immediate)
 
 
 def _check(block: bool, timeout: float | None) -> None:
