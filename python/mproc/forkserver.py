@@ -83,7 +83,7 @@ class ForkServer:
         self._template = None
         self._told = []
 
-    def set_forkserver_preload(self, module_names: list[str], *, on_error: str = "ignore") -> None:
+    def set_forkserver_preload(self, modules_names: list[str], *, on_error: str = "ignore") -> None:
         """Set the modules that the template imports before it forks.
 
         `'__main__'` among them stands for the main module. on_error says what happens when an
@@ -91,11 +91,11 @@ class ForkServer:
         cannot be started). A template that runs already is not changed. TypeError: no list of
         strings. ValueError: another on_error.
         """
-        if not all(type(module) is str for module in module_names):
+        if not all(type(module) is str for module in modules_names):
             raise TypeError("module_names must be a list of strings")
         if on_error not in _ON_ERROR:
-            raise ValueError(f"on_error must be one of {_ON_ERROR}, not {on_error!r}")
-        self._preload_modules = module_names
+            raise ValueError(f"on_error must be 'ignore', 'warn', or 'fail', not {on_error!r}")
+        self._preload_modules = modules_names
         self._on_error = on_error
 
     def ensure_running(self) -> None:
@@ -174,6 +174,7 @@ class ForkServer:
             child.launch(_mproc.FORKSERVER, name, daemon, payload, fds, **options)
 
         with self._lock:
+            ran = self._template
             template = self._ensure()
             try:
                 launch()
@@ -188,6 +189,10 @@ class ForkServer:
                     raise
                 self._template = None
                 template.drop()
+                if template is not ran and self._on_error != "ignore":
+                    # Another one would fail in the same way, and say so on stderr again.
+                    error.add_note("The fork server ended, maybe in an import: see stderr.")
+                    raise
                 template = self._ensure()
                 launch()
 
@@ -390,11 +395,10 @@ def _preload(module: str, main_data: dict[str, Any], on_error: str) -> None:
         if on_error == "warn":
             import warnings
 
-            warnings.warn(
-                f"forkserver: failed to preload module {module!r}: {error}",
-                ImportWarning,
-                stacklevel=2,
-            )
+            what = f"module {module!r}"
+            if module == "__main__":
+                what = f"__main__ from {main_data.get('init_main_from_path')!r}"
+            warnings.warn(f"Failed to preload {what}: {error}", ImportWarning, stacklevel=2)
 
 
 def _child() -> NoReturn:

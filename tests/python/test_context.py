@@ -207,7 +207,7 @@ def test_set_forkserver_preload():
         for bad in ([1, 2, 3], ["os", None]):
             with pytest.raises(TypeError, match="module_names must be a list of strings"):
                 mproc.set_forkserver_preload(bad)
-        with pytest.raises(ValueError, match="on_error must be one of"):
+        with pytest.raises(ValueError, match="on_error must be 'ignore', 'warn', or 'fail'"):
             mproc.set_forkserver_preload(["os"], on_error="never")
         mproc.set_forkserver_preload(["os"], on_error="warn")
         assert _forkserver._preload_modules == ["os"]

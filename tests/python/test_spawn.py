@@ -298,11 +298,29 @@ if __name__ == '__main__':
     assert program.output("-W", "always", "main.py", "ignore") == "child\n"
     done = program.run("-W", "always", "main.py", "warn")
     assert done.stdout == "child\n"
-    assert "ImportWarning: forkserver: failed to preload module 'nothing_of" in done.stderr
+    assert "ImportWarning: Failed to preload module 'nothing_of_this_name': No mod" in done.stderr
     done = program.run("main.py", "fail")
     assert done.returncode == 1 and done.stdout == ""
-    assert "ModuleNotFoundError: No module named 'nothing_of_this_name'" in done.stderr
+    # Once: another template is not started, whose import would fail, too.
+    assert done.stderr.count("No module named 'nothing_of_this_name'") == 1
     assert "BrokenPipeError" in done.stderr
+    assert done.stderr.endswith("The fork server ended, maybe in an import: see stderr.\n")
+
+
+def test_a_main_module_that_cannot_be_preloaded_is_named(program):
+    text = """
+import mproc
+if __name__ == '__main__':
+    mproc.set_forkserver_preload(['__main__'], on_error='warn')
+    p = mproc.get_context('forkserver').Process(target=print, args=('child',))
+    p.start(); p.join()
+elif mproc.current_process().name == 'ForkServer':
+    raise ImportError('not now')
+"""
+    path = program.write("main.py", text)
+    done = program.run("-W", "always", "main.py")
+    assert done.stdout == "child\n"
+    assert f"ImportWarning: Failed to preload __main__ from {str(path)!r}: not now" in done.stderr
 
 
 def test_one_template_serves_all():
