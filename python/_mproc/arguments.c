@@ -50,6 +50,21 @@ int arguments_spread(const char *function, const char *const *names, PyObject **
     return 0;
 }
 
+PyObject *arguments_one(const char *function, const char *name, PyObject *const *args,
+                        Py_ssize_t nargs, PyObject *keywords) {
+    PyObject *value;
+    if (nargs == 1 && keywords == NULL) {
+        return args[0];
+    }
+    if (arguments_spread(function, &name, &value, 1, args, nargs, keywords) < 0) {
+        return NULL;
+    }
+    if (value == NULL) {
+        PyErr_Format(PyExc_TypeError, "%s() missing 1 required argument: '%s'", function, name);
+    }
+    return value;
+}
+
 int arguments_spread_new(const char *function, const char *const *names, PyObject **values,
                          Py_ssize_t n, Py_ssize_t positional, PyObject *args, PyObject *keywords) {
     Py_ssize_t nargs = PyTuple_GET_SIZE(args), place = 0;

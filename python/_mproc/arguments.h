@@ -17,8 +17,12 @@
 int arguments_spread(const char *function, const char *const *names, PyObject **values,
                      Py_ssize_t n, PyObject *const *args, Py_ssize_t nargs, PyObject *keywords);
 
-/* The same for a constructor, which gets a tuple and a dictionary (NULL: none). Only the first
- * `positional` names can be given without their name. */
+/* Returns the one argument that function() must have, borrowed; NULL with TypeError. */
+PyObject *arguments_one(const char *function, const char *name, PyObject *const *args,
+                        Py_ssize_t nargs, PyObject *keywords);
+
+/* As arguments_spread() for a constructor, which gets a tuple and a dictionary (NULL: none). Only
+ * the first `positional` names can be given without their name. */
 int arguments_spread_new(const char *function, const char *const *names, PyObject **values,
                          Py_ssize_t n, Py_ssize_t positional, PyObject *args, PyObject *keywords);
 

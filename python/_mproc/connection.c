@@ -333,7 +333,12 @@ static PyObject *by_parts_of(const char *name, PyObject *object, const char *for
     return result;
 }
 
-static PyObject *method_send(PyObject *object, PyObject *item) {
+static PyObject *method_send(PyObject *object, PyObject *const *args, Py_ssize_t nargs,
+                             PyObject *names) {
+    PyObject *item = arguments_one("send", "obj", args, nargs, names);
+    if (item == NULL) {
+        return NULL;
+    }
     return connection_of(object)->by_parts ? by_parts_of("send", object, "(O)", item)
                                            : connection_send(object, item);
 }
@@ -373,7 +378,8 @@ static PyObject *method_poll(PyObject *object, PyObject *const *args, Py_ssize_t
 }
 
 static PyMethodDef connection_methods[] = {
-    {"send", method_send, METH_O, "send($self, obj, /)\n--\n\nSend a (picklable) object."},
+    {"send", MODULE_METHOD(method_send), METH_FASTCALL | METH_KEYWORDS,
+     "send($self, obj)\n--\n\nSend a (picklable) object."},
     {"send_bytes", MODULE_METHOD(method_send_bytes), METH_VARARGS | METH_KEYWORDS,
      "send_bytes($self, buf, offset=0, size=None)\n--\n\n"
      "Send the bytes of a bytes-like object as one message."},

@@ -20,6 +20,7 @@
  */
 #include "process.h"
 
+#include "arguments.h"
 #include "blocking.h"
 #include "error.h"
 #include "interrupt.h"
@@ -339,9 +340,11 @@ static PyObject *child_returncode(PyObject *object, void *Py_UNUSED(unused)) {
     return PyLong_FromLong(THREADS_LOAD(self->code));
 }
 
-static PyObject *child_poll(PyObject *object, PyObject *const *Py_UNUSED(args), Py_ssize_t nargs) {
-    if (nargs > 1) {
-        PyErr_Format(PyExc_TypeError, "poll() takes at most 1 argument (%zd given)", nargs);
+static PyObject *child_poll(PyObject *object, PyObject *const *args, Py_ssize_t nargs,
+                            PyObject *names) {
+    static const char *const keywords[] = {"flag"};
+    PyObject *flag;
+    if (arguments_spread("poll", keywords, &flag, 1, args, nargs, names) < 0) {
         return NULL;
     }
     int r = child_ask(child_of(object));
@@ -468,8 +471,8 @@ static PyMethodDef child_methods[] = {
      "quiet: a program begins with SIGINT blocked; hold_interrupts(False) lets it in.\n"
      "program: it is no interpreter of mproc, and need not become a member.\n"
      "process: what gets this object as its _popen as soon as the child runs."},
-    {"poll", MODULE_METHOD(child_poll), METH_FASTCALL,
-     "poll($self, flag=os.WNOHANG, /)\n--\n\n"
+    {"poll", MODULE_METHOD(child_poll), METH_FASTCALL | METH_KEYWORDS,
+     "poll($self, flag=os.WNOHANG)\n--\n\n"
      "The exit code, or minus the signal that ended the child; None while it runs."},
     {"running", child_running, METH_NOARGS,
      "running($self, /)\n--\n\nTrue when the child runs and the caller is its parent."},

@@ -539,7 +539,12 @@ static PyObject *queue_put(PyObject *self, PyObject *const *args, Py_ssize_t nar
     return is_closed(self) ? raise_closed(self) : put(self, object, timeout);
 }
 
-static PyObject *queue_put_nowait(PyObject *self, PyObject *object) {
+static PyObject *queue_put_nowait(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                                  PyObject *names) {
+    PyObject *object = arguments_one("put_nowait", "obj", args, nargs, names);
+    if (object == NULL) {
+        return NULL;
+    }
     return is_closed(self) ? raise_closed(self) : put(self, object, 0);
 }
 
@@ -799,7 +804,8 @@ static PyMethodDef queue_methods[] = {
      "only;\n"
      "queue.Empty if there is none in time (seconds). If one cannot be unpickled that is raised;\n"
      "error.items_got is the list of the others."},
-    {"put_nowait", queue_put_nowait, METH_O, "put_nowait($self, obj, /)\n--\n\nput(obj, False)."},
+    {"put_nowait", MODULE_METHOD(queue_put_nowait), METH_FASTCALL | METH_KEYWORDS,
+     "put_nowait($self, obj)\n--\n\nput(obj, False)."},
     {"get_nowait", queue_get_nowait, METH_NOARGS, "get_nowait($self, /)\n--\n\nget(False)."},
     {"qsize", queue_qsize, METH_NOARGS,
      "qsize($self, /)\n--\n\nObjects in the queue at this moment."},
@@ -875,7 +881,12 @@ static PyObject *simple_make(PyObject *self, PyObject *Py_UNUSED(unused)) {
     return make(self, 0) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
-static PyObject *simple_put(PyObject *self, PyObject *object) {
+static PyObject *simple_put(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                            PyObject *names) {
+    PyObject *object = arguments_one("put", "obj", args, nargs, names);
+    if (object == NULL) {
+        return NULL;
+    }
     return is_closed(self) ? raise_handle_closed(self) : put(self, object, MPROC_FOREVER);
 }
 
@@ -902,8 +913,8 @@ static PyObject *simple_empty(PyObject *self, PyObject *Py_UNUSED(unused)) {
 static PyMethodDef simple_methods[] = {
     {"_make", simple_make, METH_NOARGS,
      "_make($self, /)\n--\n\nMake the queue: for the __init__() of a subclass."},
-    {"put", simple_put, METH_O,
-     "put($self, obj, /)\n--\n\nAppend an object; raises what pickling it raises."},
+    {"put", MODULE_METHOD(simple_put), METH_FASTCALL | METH_KEYWORDS,
+     "put($self, obj)\n--\n\nAppend an object; raises what pickling it raises."},
     {"get", simple_get, METH_NOARGS, "get($self, /)\n--\n\nTake the oldest object; waits for one."},
     {"put_many", simple_put_many, METH_O,
      "put_many($self, iterable, /)\n--\n\n"

@@ -7,6 +7,7 @@
  * and items become values. Wrong calls have the errors of the standard library, whose types and
  * texts say little; what is wrong stands in a note.
  */
+#include "arguments.h"
 #include "error.h"
 #include "shm.h"
 #include "threads.h"
@@ -359,8 +360,10 @@ static Py_ssize_t search(PyObject *self, PyObject *value, Py_ssize_t i, Py_ssize
     return n;
 }
 
-static PyObject *shareable_count(PyObject *self, PyObject *value) {
-    Py_ssize_t n = shareable_length(self), count = 0, i = -1;
+static PyObject *shareable_count(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                                 PyObject *names) {
+    PyObject *value = arguments_one("count", "value", args, nargs, names);
+    Py_ssize_t n = value == NULL ? -1 : shareable_length(self), count = 0, i = -1;
     if (n < 0) {
         return NULL;
     }
@@ -373,14 +376,27 @@ static PyObject *shareable_count(PyObject *self, PyObject *value) {
     return PyLong_FromSsize_t(count);
 }
 
-static PyObject *shareable_index(PyObject *self, PyObject *value) {
-    Py_ssize_t n = shareable_length(self);
+/* The standard library's words, which are others from 3.14 on. */
+static PyObject *raise_no_item(PyObject *value) {
+#if PY_VERSION_HEX >= 0x030E0000
+    (void)value;
+    PyErr_SetString(PyExc_ValueError, "ShareableList.index(x): x not in list");
+    return NULL;
+#else
+    return PyErr_Format(PyExc_ValueError, "%R not in this container", value);
+#endif
+}
+
+static PyObject *shareable_index(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                                 PyObject *names) {
+    PyObject *value = arguments_one("index", "value", args, nargs, names);
+    Py_ssize_t n = value == NULL ? -1 : shareable_length(self);
     Py_ssize_t i = n < 0 ? -1 : search(self, value, 0, n);
     if (i < 0) {
         return NULL;
     }
     if (i == n) {
-        return PyErr_Format(PyExc_ValueError, "%R not in this container", value);
+        return raise_no_item(value);
     }
     return PyLong_FromSsize_t(i);
 }
@@ -414,10 +430,10 @@ static PyMethodDef shareable_methods[] = {
     {"_get_packing_format", shareable_format, METH_O,
      "_get_packing_format($self, position, /)\n--\n\n"
      "The item's format, in the terms of struct."},
-    {"count", shareable_count, METH_O,
-     "count($self, value, /)\n--\n\nHow many items are equal to value."},
-    {"index", shareable_index, METH_O,
-     "index($self, value, /)\n--\n\n"
+    {"count", MODULE_METHOD(shareable_count), METH_FASTCALL | METH_KEYWORDS,
+     "count($self, value)\n--\n\nHow many items are equal to value."},
+    {"index", MODULE_METHOD(shareable_index), METH_FASTCALL | METH_KEYWORDS,
+     "index($self, value)\n--\n\n"
      "The first place of an item equal to value. ValueError: there is none."},
     {NULL, NULL, 0, NULL},
 };

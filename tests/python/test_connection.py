@@ -55,6 +55,15 @@ class Count(int):
     """An int of another class, which its pickle names."""
 
 
+def test_an_object_by_its_keyword(pair):
+    one, other = pair
+    one.send(obj=[1])
+    assert other.recv() == [1]
+    for arguments, keywords in (((), {}), ((1, 2), {}), ((), {"item": 1})):
+        with pytest.raises(TypeError, match=r"^send\(\) "):
+            one.send(*arguments, **keywords)
+
+
 def test_ints(pair):
     one, other = pair
     for item in [*INTS, 1 << 200, True, False, Count(7)]:

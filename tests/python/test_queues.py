@@ -341,6 +341,16 @@ def test_wrong_arguments(q, method, args, kwargs):
 def test_keywords(q):
     q.put(obj=1, block=True, timeout=None)
     assert q.get(block=True, timeout=None) == 1
+    q.put_nowait(obj=2)
+    assert q.get() == 2
+    for arguments in ((), (1, 2)):
+        with pytest.raises(TypeError, match=r"^put_nowait\(\) "):
+            q.put_nowait(*arguments)
+    with pytest.raises(TypeError, match="put_nowait"):
+        q.put_nowait(item=2)
+    simple = mproc.SimpleQueue()
+    simple.put(obj=3)
+    assert simple.get() == 3
 
 
 @pytest.mark.parametrize(
