@@ -137,52 +137,52 @@ _SUBMODULES = {
 }  # fmt: skip
 
 
-def __getattr__(name: str) -> object:
-    if name == "reducer":
-        return _default.reducer
-    if name in ("install", "installed", "is_active", "uninstall"):
-        from . import _alias
+# Names of this module that are found when they are first asked for, and where.
+_OF_CONTEXT = ("Dict", "List", "Namespace", "Set", "reducer")
+_ELSEWHERE = {
+    "Buffer": "buffers",
+    "CFunctionError": "c_functions",
+    "EngineError": "engines",
+    "ProcessPoolExecutor": "futures",
+    "Program": "program",
+    "WorkerLostError": "engines",
+    "asarray": "buffers",
+    "c_function": "c_functions",
+    "child_args": "program",
+    "empty": "buffers",
+    "get_include": "_library",
+    "get_library": "_library",
+    "install": "_alias",
+    "installed": "_alias",
+    "log_deadlocks": "inspect",
+    "set_engine": "engines",
+    "uninstall": "_alias",
+}
 
-        return getattr(_alias, "installed" if name == "is_active" else name)
+
+def _submodule(name: str) -> object:
+    full_name = f"{__name__}.{name}"
+    __import__(full_name)
+    return _sys.modules[full_name]
+
+
+def __getattr__(name: str) -> object:
+    if name in _OF_CONTEXT:
+        return getattr(_default, name)
     if name == "__version__":
         from ._mproc import version
 
         return version
     if name in _SUBMODULES or name == "inspect":
-        full_name = f"{__name__}.{name}"
-        __import__(full_name)
-        return _sys.modules[full_name]
-    if name in ("Program", "child_args"):
-        from . import program
-
-        return getattr(program, name)
-    if name == "log_deadlocks":
-        from .inspect import log_deadlocks
-
-        return log_deadlocks
-    if name in ("get_include", "get_library"):
-        from . import _library
-
-        return getattr(_library, name)
-    if name in ("CFunctionError", "c_function"):
-        from . import c_functions
-
-        return getattr(c_functions, name)
-    if name in ("Dict", "List", "Namespace", "Set"):
-        return getattr(_default, name)
-    if name in ("Buffer", "asarray", "empty"):
-        from . import buffers
-
-        return getattr(buffers, name)
-    if name in ("EngineError", "WorkerLostError", "set_engine"):
-        from . import engines
-
-        return getattr(engines, name)
-    if name == "ProcessPoolExecutor":
-        from .futures import ProcessPoolExecutor
-
-        return ProcessPoolExecutor
+        return _submodule(name)
+    own_name = "installed" if name == "is_active" else name
+    if own_name in _ELSEWHERE:
+        return getattr(_submodule(_ELSEWHERE[own_name]), own_name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_OF_CONTEXT, *_ELSEWHERE})
 
 
 def pytest_load_initial_conftests() -> None:

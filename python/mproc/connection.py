@@ -96,6 +96,10 @@ if not TYPE_CHECKING:
             return globals().setdefault(name, ForkingPickler)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
+    def __dir__():
+        late = [name for names in _ELSEWHERE.values() for name in names]
+        return sorted({*globals(), "_ForkingPickler", *late})
+
 
 def Pipe(duplex: bool = True) -> tuple[Connection, Connection]:
     """Return two connected Connections.

@@ -8,6 +8,7 @@ read. The futures are concurrent.futures' own: wait(), as_completed() and asynci
 from __future__ import annotations
 
 import itertools
+import sys
 from _thread import allocate_lock as _allocate_lock
 from concurrent.futures import Executor
 from functools import partial
@@ -418,11 +419,16 @@ if not TYPE_CHECKING:
 
     def __getattr__(name):
         """Import what programs know by this module's name when they first ask for it."""
+        if name in ("mp", "multiprocessing"):
+            return sys.modules[__package__]
         if name not in _ITEMS:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from ._pool import items
 
         return globals().setdefault(name, getattr(items, _ITEMS[name]))
+
+    def __dir__():
+        return sorted({*globals(), "mp", *_ITEMS})
 
 
 class _Face:

@@ -578,3 +578,8 @@ if not TYPE_CHECKING:
         found = _part(place, name)
         found.__module__ = __name__
         return globals().setdefault(name, found)
+
+    def __dir__():
+        from ._managers import PLACES
+
+        return sorted({*globals(), "listener_client", *PLACES})

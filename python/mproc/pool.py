@@ -787,3 +787,6 @@ if not TYPE_CHECKING:
 
         found = getattr(import_module(f"{__package__}._pool.{module}"), _ITS_NAME.get(name, name))
         return globals().setdefault(name, found)
+
+    def __dir__():
+        return sorted({*globals(), *_ELSEWHERE})

@@ -495,3 +495,6 @@ if not TYPE_CHECKING:
             return _current.variables()[name]
         except KeyError:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+
+    def __dir__():
+        return sorted({*globals(), "_dangling", "_parent_process", *_current.variables()})

@@ -64,6 +64,9 @@ if not TYPE_CHECKING:
         found = getattr(importlib.import_module(place, __package__), name.removeprefix("_"))
         return globals().setdefault(name, found)
 
+    def __dir__():
+        return sorted({*globals(), *_ELSEWHERE})
+
 
 def _perhaps_piped(cls: type) -> None:
     """Give a subclass a pipe if it works on the parts that a queue over a pipe has."""

@@ -46,6 +46,10 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), "Barrier", "SemLock"})
+
+
 class _Shared:
     """The base of all of them: they can be pickled only for a child that is being started.
 

@@ -315,6 +315,9 @@ if not TYPE_CHECKING:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return globals().setdefault(name, make())
 
+    def __dir__():
+        return sorted({*globals(), *_MADE_LATE})
+
 
 # ---- descriptors
 

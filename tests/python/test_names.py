@@ -49,6 +49,27 @@ print(mp.connection.wait([], 0), mp.util.is_exiting(), mp.context.reduction is m
     assert program.output("main.py") == "[] False True\n"
 
 
+DEFINED = ("multiprocessing", "concurrent.futures")  # in which packages
+
+
+@pytest.mark.parametrize("name", [*sorted(mproc._SUBMODULES - {"dummy"}), "context"])
+def test_dir_lists_what_is_imported_late(name):
+    ours = importlib.import_module(f"mproc.{name}")
+    theirs = importlib.import_module(f"multiprocessing.{name}")
+    listed = dir(ours)
+    assert sorted(listed) == listed
+    for known in dir(theirs):
+        module = getattr(getattr(theirs, known), "__module__", None) or ""
+        if module.startswith(DEFINED) and hasattr(ours, known):
+            assert known in listed
+
+
+def test_dir_of_the_package():
+    assert set(mproc.__all__) | {"install", "Program", "reducer"} <= set(dir(mproc))
+    for name in dir(mproc):
+        assert hasattr(mproc, name), name
+
+
 def test_all_modules_of_the_standard_library_are_there():
     standard = {module.name for module in pkgutil.iter_modules(multiprocessing.__path__)}
     assert standard - {"context", "popen_spawn_win32"} == mproc._SUBMODULES

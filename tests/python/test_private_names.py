@@ -87,7 +87,7 @@ def test_private_names_of_the_executor():
     names = (
         "_ThreadWakeup _ExecutorManagerThread _check_system_limits _RemoteTraceback _SafeQueue"
         " _threads_wakeups EXTRA_QUEUED_CALLS _WorkItem _ResultItem _CallItem _sendback_result"
-        " _process_worker _rebuild_exc"
+        " _process_worker _rebuild_exc mp"
     )
     assert [n for n in names.split() if hasattr(standard, n) and not hasattr(futures, n)] == []
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
