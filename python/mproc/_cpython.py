@@ -232,17 +232,21 @@ def warn_of_threads() -> None:
     """Warn before a fork of a process that has threads, as os.fork() does from 3.12 on.
 
     DeprecationWarning, in the words that programs filter. Threads that are not Python's are not
-    counted.
+    counted. Where a filter makes an error of it, os.fork() raises that from 3.15 on; before, it
+    drops the error, and forks.
     """
     if sys.version_info >= (3, 12) and _thread_count():
         import warnings
 
-        warnings.warn(
+        text = (
             f"This process (pid={os.getpid()}) is multi-threaded, use of fork() may lead to"
-            " deadlocks in the child.",
-            DeprecationWarning,
-            stacklevel=2,
+            " deadlocks in the child."
         )
+        try:
+            warnings.warn(text, DeprecationWarning, stacklevel=2)
+        except DeprecationWarning:
+            if sys.version_info >= (3, 15):
+                raise
 
 
 def before_threads_end(function: Callable[[], None]) -> None:
