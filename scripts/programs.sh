@@ -9,8 +9,9 @@ set -euo pipefail
 HOME_OF=$BUILD/programs
 PYTHON=$HOME_OF/venv/bin/python
 PACKAGES=(
-    aioprocessing==2.0.1 black==26.10.1 dask==2026.8.0 green==4.0.2 gymnasium==1.4.0 joblib==1.6.0 loky==3.5.6
-    mpire==2.10.2 nltk==3.10.4 pebble==5.2.3 pylint==4.1.4 rich==15.0.0 scikit-learn==1.9.1 tqdm==4.70.1 yapf==0.43.0
+    aioprocessing==2.0.1 ansible-core==2.19.14 black==26.10.1 cython==3.3.1 dask==2026.8.0 flake8==7.5.0 green==4.0.2
+    gymnasium==1.4.0 isort==9.0.2 joblib==1.6.0 loky==3.5.6 luigi==3.8.1 mpire==2.10.2 nltk==3.10.4 pebble==5.2.3
+    pylint==4.1.4 rich==15.0.0 scikit-learn==1.9.1 sphinx==9.0.4 tqdm==4.70.1 uvicorn==0.54.0 yapf==0.43.0
 )
 TORCH=torch==2.13.0
 has_torch() { "$PYTHON" -c 'import torch' 2>/dev/null; }
@@ -21,8 +22,10 @@ each_program() {
     compare pylint -m pylint -j 2 --score=n source/a.py source/b.py source/c.py
     compare yapf -m yapf -p -i source/a.py source/b.py source/c.py
     compare compileall -m compileall -q -f -j 2 source
+    compare flake8 -m flake8 -j 2 source
+    compare isort -m isort -j 2 --check-only source
     compare green -m green -s 2 suite
-    for program in aioprocessing dask gymnasium mpire nltk pebble rich tqdm; do
+    for program in aioprocessing ansible cython dask gymnasium luigi mpire nltk pebble rich sphinx tqdm uvicorn; do
         compare $program "on_$program.py"
     done
     for backend in loky multiprocessing threading; do
