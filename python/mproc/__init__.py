@@ -154,6 +154,7 @@ _ELSEWHERE = {
     "get_library": "_library",
     "install": "_alias",
     "installed": "_alias",
+    "is_active": "_alias",
     "log_deadlocks": "inspect",
     "set_engine": "engines",
     "uninstall": "_alias",
@@ -175,14 +176,14 @@ def __getattr__(name: str) -> object:
         return version
     if name in _SUBMODULES or name == "inspect":
         return _submodule(name)
-    own_name = "installed" if name == "is_active" else name
-    if own_name in _ELSEWHERE:
-        return getattr(_submodule(_ELSEWHERE[own_name]), own_name)
+    if name in _ELSEWHERE:
+        place = _submodule(_ELSEWHERE[name])
+        return getattr(place, "installed" if name == "is_active" else name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_OF_CONTEXT, *_ELSEWHERE})
+    return sorted({*globals(), "__version__", *_OF_CONTEXT, *_ELSEWHERE})
 
 
 def pytest_load_initial_conftests() -> None:
